@@ -1,0 +1,1 @@
+//! Control protocol between the daemon and the guest agent.

@@ -1,0 +1,1 @@
+//! Can this host run microVMs? Probes, each with a reason and a remedy.

@@ -1,0 +1,1 @@
+//! TAP pool and eBPF egress policy.

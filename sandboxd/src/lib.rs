@@ -1,0 +1,1 @@
+//! The daemon: E2B-compatible API and proxy over KVM microVMs.

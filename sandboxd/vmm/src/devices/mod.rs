@@ -1,0 +1,3 @@
+//! Devices of the microVM.
+
+pub mod virtio;

@@ -1,0 +1,3 @@
+//! One microVM per process: KVM, virtio-mmio devices, control protocol.
+
+pub mod devices;
