@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use event_manager::MutEventSubscriber;
 use virtio_queue::Queue;
-use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
+use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::eventfd::EventFd;
 
-/// Guest memory as every part of the process shares it.
-pub type GuestMemory = GuestMemoryAtomic<GuestMemoryMmap>;
+/// Guest memory as every part of the process shares it (share it as `Arc<GuestMemory>`).
+pub type GuestMemory = GuestMemoryMmap;
 
 /// How a device raises interrupts; the transport implements it (Virtio 1.2, 2.3 and 4.2.2).
 pub trait Interrupt: Send + Sync {
@@ -36,8 +36,8 @@ pub trait Interrupt: Send + Sync {
 
 /// What a device is given when its driver is ready.
 pub struct Activation {
-    /// Guest memory; take a snapshot with `memory()` per queue walk.
-    pub memory: GuestMemory,
+    /// Guest memory.
+    pub memory: Arc<GuestMemory>,
     /// One queue per entry of [`VirtioDevice::queue_max_sizes`]; a queue that the driver did not enable is not ready.
     pub queues: Vec<Queue>,
     /// The ioeventfd of each queue, in the same order.
