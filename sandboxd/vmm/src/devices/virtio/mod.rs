@@ -40,8 +40,9 @@ pub struct Activation {
     pub memory: Arc<GuestMemory>,
     /// One queue per entry of [`VirtioDevice::queue_max_sizes`]; a queue that the driver did not enable is not ready.
     pub queues: Vec<Queue>,
-    /// The ioeventfd of each queue, in the same order.
-    pub queue_events: Vec<EventFd>,
+    /// The ioeventfd of each queue, in the same order. They are the same eventfds in every activation of a device: a
+    /// device adds them to the event loop once, keeps them there, and drains and ignores them while it is not active.
+    pub queue_events: Vec<Arc<EventFd>>,
     /// Interrupt line shared by the queues.
     pub interrupt: Arc<dyn Interrupt>,
     /// Features that both sides agreed on.
