@@ -1,3 +1,5 @@
 //! One microVM per process: KVM, virtio-mmio devices, control protocol.
 
+pub mod bus;
 pub mod devices;
+pub mod sync;

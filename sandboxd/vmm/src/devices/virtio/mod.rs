@@ -14,6 +14,8 @@
 //! 3. `reset` drops everything that belongs to the old driver life; the device may be activated again.
 //! 4. A device that cannot go on sets DEVICE_NEEDS_RESET through [`Interrupt::needs_reset`]; it never panics.
 
+pub mod mmio;
+
 use std::sync::Arc;
 
 use event_manager::MutEventSubscriber;
@@ -39,6 +41,7 @@ pub struct Activation {
     /// Guest memory.
     pub memory: Arc<GuestMemory>,
     /// One queue per entry of [`VirtioDevice::queue_max_sizes`]; a queue that the driver did not enable is not ready.
+    /// VIRTIO_F_RING_EVENT_IDX is already set on them as negotiated.
     pub queues: Vec<Queue>,
     /// The ioeventfd of each queue, in the same order. They are the same eventfds in every activation of a device: a
     /// device adds them to the event loop once, keeps them there, and drains and ignores them while it is not active.
