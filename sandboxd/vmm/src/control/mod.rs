@@ -1,0 +1,39 @@
+//! The control protocol of a `microvm` process, version 1.
+//!
+//! A unix stream socket carries one JSON object per line, at most [`MAX_LINE`] bytes each. Many connections may be open
+//! at once; requests are carried out one after the other.
+//!
+//! ```text
+//!   → {"v":1,"id":7,"op":"boot","args":{…}}
+//!   ← {"id":7,"ok":{…}}                 or {"id":7,"error":{"code":"bad_config","message":"…"}}
+//!   ← {"event":"exited","reason":"guest_reset","detail":"…"}      to every connection, last line of the process
+//!
+//!   idle ──boot──► running ◄──pause/resume──► paused          any ──kill, guest exit──► exited (the process ends)
+//! ```
+//!
+//! | op | args | ok | allowed in |
+//! |---|---|---|---|
+//! | `hello` | – | [`Hello`] | any state |
+//! | `boot` | [`MachineConfig`](crate::config::MachineConfig) | [`Booted`] | idle |
+//! | `pause`, `resume` | – | `{}` | running, paused (a repeated one has no effect) |
+//! | `stats` | – | [`Stats`] | any state |
+//! | `kill` | – | `{}`, then the process ends with status 0 | any state |
+//! | `snapshot`, `restore` | any | refused with `unsupported` | – |
+
+pub mod client;
+mod line;
+mod message;
+mod state;
+
+pub use self::client::{Client, ClientError};
+pub use self::line::{LineBuffer, LineTooLong};
+pub use self::message::{
+    Booted, ErrorBody, ErrorCode, Event, ExitReason, Hello, Op, Request, Response, ServerLine,
+    Stats, Timestamps, VcpuExits,
+};
+pub use self::state::{State, Verdict, judge};
+
+/// Version of the protocol; the `v` of every request.
+pub const PROTOCOL: u32 = 1;
+/// Longest line in bytes, the newline included.
+pub const MAX_LINE: usize = 64 * 1024;
