@@ -14,7 +14,12 @@
 //! 3. `reset` drops everything that belongs to the old driver life; the device may be activated again.
 //! 4. A device that cannot go on sets DEVICE_NEEDS_RESET through [`Interrupt::needs_reset`]; it never panics.
 
+pub mod chain;
+pub mod guest_io;
+pub mod live;
 pub mod mmio;
+#[cfg(test)]
+pub mod test_driver;
 
 use std::sync::Arc;
 
