@@ -1,1 +1,20 @@
-//! PID 1 of a sandbox: envd-compatible services, code interpreter, control channel.
+//! The guest agent as a library; `main.rs` is its thin binary.
+//!
+//! ```text
+//!             vsock 1024 ── listen ──┬── CONTROL ──▶ control     (configure, metrics, sync, shutdown)
+//!                                    ├── TCP n ────▶ tunnel      (any port of the guest)
+//!                                    └── 49983/49999 ─┐
+//!   127.0.0.1, ::1 (programs in the guest) ───────────┴──▶ server (HTTP/1.1 + h2c)
+//!                                                           ├─ envd: process, filesystem, files, health, metrics, …
+//!                                                           └─ interpreter
+//! ```
+//!
+//! Everything but `init` also works in an ordinary process: tests and `--standalone` use that.
+
+pub mod auth;
+pub mod errors;
+pub mod paths;
+pub mod proto;
+pub mod rpc;
+pub mod state;
+pub mod users;
