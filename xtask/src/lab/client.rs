@@ -1,0 +1,290 @@
+//! The machine's side of the lab agent's protocol ([`super::wire`]).
+
+use std::io::{BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+
+use super::wire::{self, Kind, Op, Reply, Request};
+use crate::exec::{CommandLine, Exit, Output};
+
+/// Where a lab's agent is reached, and its token.
+#[derive(Debug, Clone)]
+pub struct Client {
+    address: SocketAddr,
+    token: String,
+}
+
+impl Client {
+    /// A client; connects with each operation.
+    #[must_use]
+    pub fn new(address: SocketAddr, token: &str) -> Self {
+        Self {
+            address,
+            token: token.to_owned(),
+        }
+    }
+
+    /// Asks whether the agent is up, sets the lab's clock, and gives the lab's uptime.
+    ///
+    /// # Errors
+    /// When it doesn't answer within `timeout`.
+    pub fn hello(&self, timeout: Duration) -> Result<Duration> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let unix_time_ns = u64::try_from(now.as_nanos())?;
+        let (_, uptime) = self.request(Op::Hello { unix_time_ns }, Some(timeout))?;
+        Ok(uptime)
+    }
+
+    /// Powers the lab off.
+    ///
+    /// # Errors
+    /// When the agent doesn't answer within `timeout`.
+    pub fn shutdown(&self, timeout: Duration) -> Result<()> {
+        self.request(Op::Shutdown {}, Some(timeout)).map(|_| ())
+    }
+
+    /// Starts a command. Its input is open until [`RemoteCommand::close_stdin`].
+    ///
+    /// # Errors
+    /// When the agent can't be reached or can't start it.
+    pub fn spawn(&self, command: CommandLine, output: Output) -> Result<RemoteCommand> {
+        let (stream, _) = self.request(Op::Exec(command), None)?;
+        let from_agent = stream.try_clone()?;
+        let (send, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = send.send(receive(from_agent, output));
+        });
+        let input = RemoteInput {
+            stream: Arc::new(stream),
+            writing: Arc::default(),
+        };
+        Ok(RemoteCommand { input, ended })
+    }
+
+    fn request(&self, op: Op, timeout: Option<Duration>) -> Result<(TcpStream, Duration)> {
+        let wait = timeout.unwrap_or(Duration::from_secs(10));
+        let mut stream = TcpStream::connect_timeout(&self.address, wait)
+            .with_context(|| format!("no lab answers on {}", self.address))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(timeout)?;
+        wire::write_line(
+            &mut stream,
+            &Request {
+                token: self.token.clone(),
+                op,
+            },
+        )?;
+        // Byte by byte: what follows the line belongs to the frames.
+        let mut one = BufReader::with_capacity(1, &stream);
+        match wire::read_line(&mut one).context("the lab agent did not answer")? {
+            Reply::Ok { uptime } => Ok((stream, Duration::from_secs_f64(uptime.max(0.0)))),
+            Reply::Error(why) => bail!("the lab refused: {why}"),
+        }
+    }
+}
+
+/// The way into a command running in the lab. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RemoteInput {
+    stream: Arc<TcpStream>,
+    /// Held while a frame is written. Not needed to kill, so that a command which doesn't
+    /// take its input can be.
+    writing: Arc<Mutex<()>>,
+}
+
+impl RemoteInput {
+    /// Sends a signal to the command's process group.
+    pub fn signal(&self, signal: i32) {
+        if let Ok(number) = u8::try_from(signal) {
+            let _ = self.send(Kind::Signal, &[number]);
+        }
+    }
+
+    /// Passes input on; `false` when the command is gone.
+    pub fn write(&self, data: &[u8]) -> bool {
+        data.is_empty() || self.send(Kind::Stdin, data).is_ok()
+    }
+
+    /// Ends the command's input.
+    pub fn close(&self) {
+        let _ = self.send(Kind::Stdin, &[]);
+    }
+
+    /// Ends the command: the agent kills its process group.
+    pub fn kill(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn send(&self, kind: Kind, payload: &[u8]) -> std::io::Result<()> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        wire::write_frame(&mut &*self.stream, kind, payload)
+    }
+}
+
+/// A command running in the lab. Dropped, it is killed.
+#[derive(Debug)]
+pub struct RemoteCommand {
+    input: RemoteInput,
+    ended: mpsc::Receiver<Result<Exit>>,
+}
+
+impl RemoteCommand {
+    /// Its input and signals.
+    #[must_use]
+    pub fn input(&self) -> RemoteInput {
+        self.input.clone()
+    }
+
+    /// How it ended; `None` when it hasn't within `timeout`.
+    ///
+    /// # Errors
+    /// When the connection broke before.
+    pub fn wait_for(&self, timeout: Duration) -> Result<Option<Exit>> {
+        match self.ended.recv_timeout(timeout) {
+            Ok(exit) => exit.map(Some),
+            Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
+            Err(mpsc::RecvTimeoutError::Disconnected) => bail!("the command was waited for twice"),
+        }
+    }
+}
+
+impl Drop for RemoteCommand {
+    fn drop(&mut self) {
+        self.input.kill();
+    }
+}
+
+fn receive(stream: TcpStream, mut output: Output) -> Result<Exit> {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let frame = wire::read_frame(&mut reader).context("the connection to the lab broke")?;
+        // A sink that fails must not end the command: its exit status still counts.
+        match frame {
+            Some((Kind::Stdout, data)) => drop(output.stdout.write_all(&data)),
+            Some((Kind::Stderr, data)) => drop(output.stderr.write_all(&data)),
+            Some((Kind::Exit, data)) => return Ok(serde_json::from_slice(&data)?),
+            Some((Kind::Stdin | Kind::Signal, _)) => bail!("the lab agent sent a client's frame"),
+            None => bail!("the lab went away while the command ran"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::super::agent;
+    use super::*;
+
+    /// The real agent on a loopback port of its own.
+    fn lab() -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || agent::serve(&listener, "secret", || {}));
+        Client::new(address, "secret")
+    }
+
+    fn sh(script: &str) -> CommandLine {
+        CommandLine::new(["sh", "-c", script])
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn streams_and_status_come_back() {
+        let (output, captured) = Output::capture();
+        let command = sh("echo out; echo err >&2; pwd; echo $WORD; exit 7")
+            .cwd("/usr")
+            .env("WORD", "hello");
+        let exit = lab()
+            .spawn(command, output)
+            .unwrap()
+            .wait_for(LONG)
+            .unwrap();
+        assert_eq!(exit, Some(Exit::Code(7)));
+        assert_eq!(captured.stdout(), "out\n/usr\nhello\n");
+        assert_eq!(captured.stderr(), "err\n");
+    }
+
+    #[test]
+    fn a_lot_of_output_arrives_whole() {
+        let (output, captured) = Output::capture();
+        let exit = lab()
+            .spawn(sh("seq 200000"), output)
+            .unwrap()
+            .wait_for(LONG)
+            .unwrap();
+        assert_eq!(exit, Some(Exit::Code(0)));
+        assert_eq!(captured.stdout().lines().count(), 200_000);
+    }
+
+    #[test]
+    fn input_goes_in() {
+        let (output, captured) = Output::capture();
+        let command = lab().spawn(CommandLine::new(["cat"]), output).unwrap();
+        assert!(command.input().write(b"through\n"));
+        command.input().close();
+        assert_eq!(command.wait_for(LONG).unwrap(), Some(Exit::Code(0)));
+        assert_eq!(captured.stdout(), "through\n");
+    }
+
+    #[test]
+    fn a_signal_reaches_the_group() {
+        let command = lab().spawn(sh("sleep 60 & wait"), Output::null()).unwrap();
+        command.input().signal(15);
+        assert_eq!(command.wait_for(LONG).unwrap(), Some(Exit::Signal(15)));
+    }
+
+    #[test]
+    fn dropping_kills_even_one_that_ignores_its_input() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid_file = dir.path().join("pid");
+        let script = format!(
+            "echo $$ > {}.new && mv {0}.new {0}; sleep 60",
+            pid_file.display()
+        );
+        let command = lab().spawn(sh(&script), Output::null()).unwrap();
+        let input = command.input();
+        let feeder = std::thread::spawn(move || while input.write(&[0; 4096]) {});
+        let pid = loop {
+            if let Ok(text) = std::fs::read_to_string(&pid_file) {
+                break text.trim().to_owned();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        // Lets the pipe and the sockets fill up.
+        std::thread::sleep(Duration::from_millis(200));
+        drop(command);
+        feeder.join().unwrap();
+        let gone = || !std::path::Path::new("/proc").join(&pid).exists();
+        let deadline = std::time::Instant::now() + LONG;
+        while !gone() && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(gone());
+    }
+
+    #[test]
+    fn a_wrong_token_is_refused() {
+        let lab = lab();
+        let stranger = Client::new(lab.address, "guess");
+        let error = stranger
+            .spawn(sh("true"), Output::null())
+            .unwrap_err()
+            .to_string();
+        assert_eq!(error, "the lab refused: wrong token");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let command = CommandLine::new(["no-such-program"]).cwd("/");
+        let error = lab()
+            .spawn(command, Output::null())
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("the lab refused: could not start 'no-such-program' in /"));
+    }
+}
