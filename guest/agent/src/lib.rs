@@ -13,7 +13,10 @@
 
 pub mod auth;
 pub mod errors;
+pub mod files;
+pub mod filesystem;
 pub mod paths;
+pub mod process;
 pub mod proto;
 pub mod rpc;
 pub mod state;

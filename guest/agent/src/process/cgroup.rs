@@ -1,0 +1,138 @@
+//! The cgroup that user processes live in, so that a fork bomb or a memory hog hits its own ceiling and the agent,
+//! which stays outside, keeps answering.
+//!
+//! ```text
+//!   /sys/fs/cgroup          agent, kernel threads
+//!   └── user                every process started for a client: pids.max, memory.max
+//! ```
+//!
+//! A child joins by writing to `cgroup.procs` before it becomes the program. Joining is allowed even when the group is
+//! at `pids.max` (cgroup v2: organisational operations are not limited), so one more `Start` always works.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where cgroup v2 is mounted.
+pub const MOUNT_POINT: &str = "/sys/fs/cgroup";
+
+/// Fewest threads that are kept for the agent and the kernel when `pids.max` is set.
+const RESERVED_THREADS: u64 = 128;
+
+/// Why the cgroup cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// A file of the cgroup cannot be used.
+    #[error("The cgroup file {path} cannot be used: {error}.")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+/// The cgroup of user processes.
+#[derive(Debug)]
+pub struct UserCgroup {
+    dir: PathBuf,
+    procs: File,
+}
+
+impl UserCgroup {
+    /// Makes the group below the mount point and opens it for joining.
+    ///
+    /// # Errors
+    /// [`CgroupError::File`] naming the file that failed.
+    pub fn create(mount_point: &Path) -> Result<Self, CgroupError> {
+        let control = mount_point.join("cgroup.subtree_control");
+        // One controller at a time: a kernel without one of them still gives the others.
+        for controller in ["+memory", "+pids", "+cpu"] {
+            if let Err(error) = fs::write(&control, controller) {
+                tracing::warn!(controller, %error, "cgroup controller is not available");
+            }
+        }
+        let dir = mount_point.join("user");
+        match fs::create_dir(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(CgroupError::File { path: dir, error });
+            }
+            _ => {}
+        }
+        let path = dir.join("cgroup.procs");
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(procs) => Ok(Self { dir, procs }),
+            Err(error) => Err(CgroupError::File { path, error }),
+        }
+    }
+
+    /// `cgroup.procs`, open for writing.
+    #[must_use]
+    pub fn procs(&self) -> &File {
+        &self.procs
+    }
+
+    /// Sets the ceilings. `pids` 0 means no limit but that of the kernel; `memory` is in bytes.
+    ///
+    /// # Errors
+    /// [`CgroupError::File`] naming the file that failed.
+    pub fn limit(&self, pids: u64, memory: u64) -> Result<(), CgroupError> {
+        self.write("pids.max", &effective_pids(pids, threads_max()).to_string())?;
+        self.write("memory.max", &memory.to_string())
+    }
+
+    fn write(&self, name: &str, value: &str) -> Result<(), CgroupError> {
+        let path = self.dir.join(name);
+        fs::write(&path, value).map_err(|error| CgroupError::File { path, error })
+    }
+}
+
+/// The kernel's own limit of threads, which the agent must not share to the last one.
+fn threads_max() -> u64 {
+    fs::read_to_string("/proc/sys/kernel/threads-max")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(u64::from(u16::MAX))
+}
+
+/// `pids.max` such that the agent can always start threads: the wish (0 = none), at most the kernel's limit less a
+/// reserve, at least 1.
+fn effective_pids(wish: u64, threads_max: u64) -> u64 {
+    let ceiling = threads_max.saturating_sub(RESERVED_THREADS).max(1);
+    if wish == 0 {
+        ceiling
+    } else {
+        wish.min(ceiling)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pids_leave_room_for_the_agent() {
+        assert_eq!(effective_pids(0, 4000), 3872);
+        assert_eq!(effective_pids(1000, 4000), 1000);
+        assert_eq!(effective_pids(10_000, 4000), 3872);
+        assert_eq!(effective_pids(0, 10), 1);
+    }
+
+    #[test]
+    fn a_group_is_made_with_its_limits() {
+        // An ordinary directory stands in for the mount point; the kernel makes the files itself there.
+        let root = tempfile::tempdir().expect("a directory");
+        let missing =
+            UserCgroup::create(root.path()).expect_err("no cgroup.procs in a plain directory");
+        assert!(missing.to_string().contains("cgroup.procs"), "{missing}");
+        fs::write(root.path().join("user/cgroup.procs"), "").expect("writable");
+        let group = UserCgroup::create(root.path()).expect("made");
+        group.limit(500, 1 << 28).expect("limited");
+        let read =
+            |name: &str| fs::read_to_string(root.path().join("user").join(name)).expect(name);
+        assert_eq!(
+            (read("pids.max"), read("memory.max")),
+            ("500".into(), "268435456".into())
+        );
+    }
+}
