@@ -8,15 +8,15 @@ use std::io::{BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use rustix::time::{ClockId, Timespec};
 
-use super::wire::{self, Kind, Op, Reply, Request};
+use super::wire::{self, Kind, Op, Reply, Request, WINDOW};
 use crate::exec::{CommandLine, Exit, pump};
 
 /// How long output is still taken after a command ended, from processes that left its group.
@@ -121,7 +121,7 @@ fn attend(mut child: Child, reader: BufReader<TcpStream>, writer: TcpStream) -> 
         alive: Arc::new(Mutex::new(true)),
     };
     let writer = Arc::new(Mutex::new(writer));
-    let (sending, all_sent) = std::sync::mpsc::channel::<()>();
+    let (sending, all_sent) = mpsc::channel::<()>();
     let streams: [(Kind, Option<Box<dyn std::io::Read + Send>>); 2] = [
         (Kind::Stdout, child.stdout.take().map(|s| Box::new(s) as _)),
         (Kind::Stderr, child.stderr.take().map(|s| Box::new(s) as _)),
@@ -141,8 +141,8 @@ fn attend(mut child: Child, reader: BufReader<TcpStream>, writer: TcpStream) -> 
     }
     drop(sending);
     let stdin = child.stdin.take();
-    let obeying = group.clone();
-    std::thread::spawn(move || obey(reader, stdin, &obeying));
+    let (obeying, acknowledge) = (group.clone(), Arc::clone(&writer));
+    std::thread::spawn(move || obey(reader, stdin, acknowledge, &obeying));
 
     let exit = group.wait(&mut child)?;
     let _ = all_sent.recv_timeout(LAST_OUTPUT);
@@ -153,17 +153,28 @@ fn attend(mut child: Child, reader: BufReader<TcpStream>, writer: TcpStream) -> 
 }
 
 /// Takes input and signals; when the connection ends, so does the command.
-fn obey(mut reader: BufReader<TcpStream>, mut stdin: Option<ChildStdin>, group: &Group) {
+fn obey(
+    mut reader: BufReader<TcpStream>,
+    stdin: Option<ChildStdin>,
+    writer: Arc<Mutex<TcpStream>>,
+    group: &Group,
+) {
+    let queued = Arc::new(AtomicUsize::new(0));
+    let (input, chunks) = mpsc::channel::<Vec<u8>>();
+    let mut input = Some(input);
+    if let Some(stdin) = stdin {
+        let queued = Arc::clone(&queued);
+        std::thread::spawn(move || feed(stdin, &chunks, &queued, &writer));
+    }
     while let Ok(Some((kind, payload))) = wire::read_frame(&mut reader) {
         match kind {
-            Kind::Stdin if payload.is_empty() => stdin = None,
+            Kind::Stdin if payload.is_empty() => input = None,
             Kind::Stdin => {
-                if !stdin
-                    .as_mut()
-                    .is_some_and(|to| feed(to, reader.get_ref(), &payload))
-                {
-                    stdin = None;
+                if queued.fetch_add(payload.len(), Ordering::SeqCst) + payload.len() > WINDOW {
+                    break;
                 }
+                // Sending fails when the command closed its input: nobody to tell.
+                let _ = input.as_ref().map(|to| to.send(payload));
             }
             Kind::Signal => {
                 let number = payload.first().copied().map(i32::from);
@@ -171,32 +182,28 @@ fn obey(mut reader: BufReader<TcpStream>, mut stdin: Option<ChildStdin>, group: 
                     group.signal(signal);
                 }
             }
-            Kind::Stdout | Kind::Stderr | Kind::Exit => break,
+            Kind::Stdout | Kind::Stderr | Kind::Exit | Kind::Taken => break,
         }
     }
     group.signal(Signal::KILL);
 }
 
-/// Writes input, as long as the command takes it and the client is there. A command that
-/// doesn't read must not keep a broken connection from being seen.
-fn feed(to: &mut ChildStdin, client: &TcpStream, data: &[u8]) -> bool {
-    // A pipe that polls writable takes this much without blocking (PIPE_BUF).
-    data.chunks(4096).all(|chunk| {
-        loop {
-            let mut fds = [
-                PollFd::new(&*to, PollFlags::OUT),
-                PollFd::new(client, PollFlags::RDHUP),
-            ];
-            match poll(&mut fds, None) {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return false,
-                Ok(_) if !fds[1].revents().is_empty() => return false,
-                Ok(_) if fds[0].revents().contains(PollFlags::OUT) => break,
-                Ok(_) => return false,
-            }
+fn feed(
+    mut stdin: ChildStdin,
+    chunks: &mpsc::Receiver<Vec<u8>>,
+    queued: &AtomicUsize,
+    writer: &Mutex<TcpStream>,
+) {
+    for chunk in chunks {
+        // After a failure input is still taken, so that the client doesn't wait forever.
+        let _ = stdin.write_all(&chunk);
+        queued.fetch_sub(chunk.len(), Ordering::SeqCst);
+        let taken = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if wire::write_frame(&mut *writer, Kind::Taken, &taken.to_be_bytes()).is_err() {
+            break;
         }
-        to.write_all(chunk).is_ok()
-    })
+    }
 }
 
 struct FrameWriter {

@@ -2,12 +2,12 @@
 
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
-use super::wire::{self, Kind, Op, Reply, Request};
+use super::wire::{self, Kind, Op, Reply, Request, WINDOW};
 use crate::exec::{CommandLine, Exit, Output};
 
 /// Where a lab's agent is reached, and its token.
@@ -54,13 +54,21 @@ impl Client {
         let (stream, _) = self.request(Op::Exec(command), None)?;
         let from_agent = stream.try_clone()?;
         let (send, ended) = mpsc::channel();
-        std::thread::spawn(move || {
-            let _ = send.send(receive(from_agent, output));
-        });
+        let window = Window {
+            room: Mutex::new(Some(WINDOW)),
+            changed: Condvar::new(),
+        };
         let input = RemoteInput {
             stream: Arc::new(stream),
             writing: Arc::default(),
+            window: Arc::new(window),
         };
+        let window = Arc::clone(&input.window);
+        std::thread::spawn(move || {
+            let exit = receive(from_agent, output, &window);
+            window.change(|_| None);
+            let _ = send.send(exit);
+        });
         Ok(RemoteCommand { input, ended })
     }
 
@@ -90,9 +98,35 @@ impl Client {
 #[derive(Debug, Clone)]
 pub struct RemoteInput {
     stream: Arc<TcpStream>,
-    /// Held while a frame is written. Not needed to kill, so that a command which doesn't
-    /// take its input can be.
     writing: Arc<Mutex<()>>,
+    window: Arc<Window>,
+}
+
+/// How much input may still be sent; `None` once the command has ended.
+#[derive(Debug)]
+struct Window {
+    room: Mutex<Option<usize>>,
+    changed: Condvar,
+}
+
+impl Window {
+    /// Waits until `size` bytes may be sent; `false` when the command has ended.
+    fn take(&self, size: usize) -> bool {
+        let room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = |room: &mut Option<usize>| room.is_some_and(|have| have < size);
+        let mut room = self
+            .changed
+            .wait_while(room, wait)
+            .unwrap_or_else(PoisonError::into_inner);
+        *room = room.map(|have| have.saturating_sub(size));
+        room.is_some()
+    }
+
+    fn change(&self, change: impl FnOnce(Option<usize>) -> Option<usize>) {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        *room = change(*room);
+        self.changed.notify_all();
+    }
 }
 
 impl RemoteInput {
@@ -103,9 +137,11 @@ impl RemoteInput {
         }
     }
 
-    /// Passes input on; `false` when the command is gone.
+    /// Passes input on, waiting while the command doesn't take it; `false` when it is gone.
+    #[must_use]
     pub fn write(&self, data: &[u8]) -> bool {
-        data.is_empty() || self.send(Kind::Stdin, data).is_ok()
+        data.chunks(WINDOW / 4)
+            .all(|part| self.window.take(part.len()) && self.send(Kind::Stdin, part).is_ok())
     }
 
     /// Ends the command's input.
@@ -157,7 +193,7 @@ impl Drop for RemoteCommand {
     }
 }
 
-fn receive(stream: TcpStream, mut output: Output) -> Result<Exit> {
+fn receive(stream: TcpStream, mut output: Output, window: &Window) -> Result<Exit> {
     let mut reader = BufReader::new(stream);
     loop {
         let frame = wire::read_frame(&mut reader).context("the connection to the lab broke")?;
@@ -166,6 +202,10 @@ fn receive(stream: TcpStream, mut output: Output) -> Result<Exit> {
             Some((Kind::Stdout, data)) => drop(output.stdout.write_all(&data)),
             Some((Kind::Stderr, data)) => drop(output.stderr.write_all(&data)),
             Some((Kind::Exit, data)) => return Ok(serde_json::from_slice(&data)?),
+            Some((Kind::Taken, data)) => {
+                let taken = data.try_into().map_or(0, u32::from_be_bytes);
+                window.change(|room| room.map(|have| have.saturating_add(taken as usize)));
+            }
             Some((Kind::Stdin | Kind::Signal, _)) => bail!("the lab agent sent a client's frame"),
             None => bail!("the lab went away while the command ran"),
         }
@@ -232,6 +272,31 @@ mod tests {
     }
 
     #[test]
+    fn more_input_than_the_window_goes_through() {
+        let (output, captured) = Output::capture();
+        let command = lab().spawn(CommandLine::new(["wc", "-c"]), output).unwrap();
+        for _ in 0..5 {
+            assert!(command.input().write(&vec![b'x'; WINDOW]));
+        }
+        command.input().close();
+        assert_eq!(command.wait_for(LONG).unwrap(), Some(Exit::Code(0)));
+        assert_eq!(captured.stdout().trim(), (5 * WINDOW).to_string());
+    }
+
+    #[test]
+    fn a_command_that_does_not_read_can_be_signalled() {
+        let command = lab()
+            .spawn(CommandLine::new(["sleep", "60"]), Output::null())
+            .unwrap();
+        let input = command.input();
+        let feeder = std::thread::spawn(move || while input.write(&[0; 4096]) {});
+        std::thread::sleep(Duration::from_millis(200));
+        command.input().signal(15);
+        assert_eq!(command.wait_for(LONG).unwrap(), Some(Exit::Signal(15)));
+        feeder.join().unwrap();
+    }
+
+    #[test]
     fn a_signal_reaches_the_group() {
         let command = lab().spawn(sh("sleep 60 & wait"), Output::null()).unwrap();
         command.input().signal(15);
@@ -255,7 +320,7 @@ mod tests {
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        // Lets the pipe and the sockets fill up.
+        // Lets the pipe and the window fill up.
         std::thread::sleep(Duration::from_millis(200));
         drop(command);
         feeder.join().unwrap();

@@ -5,11 +5,15 @@
 //! agent  → {"ok":{…}}⏎  or  {"error":"…"}⏎
 //!
 //! then, for exec only, frames both ways:  kind u8 │ length u32 BE │ payload (≤ 1 MiB)
-//!   agent  → client   1 stdout · 2 stderr · 3 exit (JSON, the last frame)
+//!   agent  → client   1 stdout · 2 stderr · 3 exit (JSON, the last frame) · 6 taken (u32 BE)
 //!   client → agent    4 stdin (empty: its end) · 5 signal (one byte)
 //! ```
 //!
 //! One connection carries one operation. A connection that breaks kills its command.
+//!
+//! Input has a window of [`WINDOW`] bytes: the client sends no more than that beyond what
+//! "taken" frames say the command has read. So a command that reads nothing can't keep a
+//! signal, or the end of the connection, from being seen.
 
 use std::io::{self, BufRead, Read, Write};
 use std::path::PathBuf;
@@ -23,6 +27,9 @@ pub const AGENT_PORT: u16 = 7000;
 
 /// The longest line and the largest frame payload, in bytes.
 pub const LIMIT: u32 = 1 << 20;
+
+/// Input that may be on its way to a command, in bytes.
+pub const WINDOW: usize = 256 * 1024;
 
 /// What the lab is told at its start (`/run/lab/config.json`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +96,8 @@ pub enum Kind {
     Stdin = 4,
     /// A signal's number, for the command's process group.
     Signal = 5,
+    /// Bytes of input that the command has taken.
+    Taken = 6,
 }
 
 impl Kind {
@@ -99,6 +108,7 @@ impl Kind {
             Self::Exit,
             Self::Stdin,
             Self::Signal,
+            Self::Taken,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)
