@@ -23,6 +23,7 @@
 pub mod client;
 mod line;
 mod message;
+pub mod server;
 mod state;
 
 pub use self::client::{Client, ClientError};

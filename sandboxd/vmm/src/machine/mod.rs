@@ -1,0 +1,104 @@
+//! One machine: everything between a configuration and a running guest.
+//!
+//! ```text
+//!   MachineConfig ─► memory ─► VM ─► devices on buses ─► tables, kernel ─► virtual CPUs (parked) ─► resume
+//! ```
+//!
+//! Ordering rules:
+//! 1. The parts are taken down in the reverse order: first the virtual CPUs stop, then the event loop, then the devices
+//!    go, and guest memory last. The fields of [`Machine`] stand in that order.
+//! 2. Nothing of the guest runs before [`Machine::resume`].
+
+mod builder;
+mod slots;
+mod vm;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use kvm_ioctls::VmFd;
+
+pub use self::builder::{BuildError, Options, build};
+pub use self::slots::SlotError;
+pub use self::vm::VmError;
+use crate::control::VcpuExits;
+use crate::devices::legacy::serial::SerialPort;
+use crate::devices::virtio::{GuestMemory, VirtioDevice};
+use crate::devices::vmgenid::VmGenId;
+use crate::event_loop::EventLoop;
+use crate::sync::lock;
+use crate::vcpu::{Buses, VcpuError, Vcpus};
+
+/// A built machine.
+pub struct Machine {
+    vcpus: Vcpus,
+    _event_loop: EventLoop,
+    devices: Vec<(String, Arc<Mutex<dyn VirtioDevice>>)>,
+    serial: Arc<Mutex<SerialPort>>,
+    buses: Arc<Buses>,
+    generation_id: VmGenId,
+    sockets: Vec<PathBuf>,
+    memory_mib: u32,
+    _vm: VmFd,
+    _memory: Arc<GuestMemory>,
+}
+
+impl Machine {
+    /// Lets the guest run.
+    pub fn resume(&self) {
+        self.vcpus.resume();
+    }
+
+    /// Stops the guest; returns when every virtual CPU stands still.
+    ///
+    /// # Errors
+    /// When one does not within five seconds.
+    pub fn pause(&self) -> Result<(), VcpuError> {
+        self.vcpus.pause()
+    }
+
+    /// Exits of the virtual CPUs so far.
+    pub fn exits(&self) -> VcpuExits {
+        self.vcpus.exits()
+    }
+
+    /// Guest memory in MiB.
+    pub fn memory_mib(&self) -> u32 {
+        self.memory_mib
+    }
+
+    /// The generation id, to be changed after a restore.
+    pub fn generation_id(&self) -> &VmGenId {
+        &self.generation_id
+    }
+
+    /// Counters of every device by its name; `bus` counts accesses that no device answered.
+    pub fn counters(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
+        let named = |counters: Vec<(&'static str, u64)>| {
+            counters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        };
+        let mut all: BTreeMap<_, _> = self
+            .devices
+            .iter()
+            .map(|(name, device)| (name.clone(), named(lock(device).counters())))
+            .collect();
+        all.insert("serial".into(), named(lock(&self.serial).counters()));
+        let unclaimed = vec![
+            ("unclaimed_pio", self.buses.pio.unclaimed()),
+            ("unclaimed_mmio", self.buses.mmio.unclaimed()),
+        ];
+        all.insert("bus".into(), named(unclaimed));
+        all
+    }
+
+    /// Writes serial output that is still held back.
+    pub fn flush_serial(&self) {
+        lock(&self.serial).flush();
+    }
+
+    /// Unix sockets that this machine made in the file system; the process removes them at its end.
+    pub fn sockets(&self) -> &[PathBuf] {
+        &self.sockets
+    }
+}
