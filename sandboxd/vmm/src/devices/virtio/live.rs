@@ -23,6 +23,7 @@ use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::chain::{Chain, ChainError, Limits};
+use super::queue_state::QueueState;
 use super::{ActivateError, Activation, GuestMemory, Interrupt};
 
 /// What [`LiveQueue::pop`] found.
@@ -101,6 +102,11 @@ impl LiveQueue {
         queues
             .try_into()
             .map_err(|_| ActivateError::QueueCount { want: N, got })
+    }
+
+    /// Where the queue stands, for a snapshot; only meaningful between events.
+    pub fn state(&self) -> QueueState {
+        QueueState::of(&self.queue)
     }
 
     /// Guest memory behind the queue.

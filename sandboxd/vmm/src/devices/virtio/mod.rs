@@ -18,6 +18,7 @@ pub mod chain;
 pub mod guest_io;
 pub mod live;
 pub mod mmio;
+pub mod queue_state;
 #[cfg(test)]
 pub mod test_driver;
 
@@ -97,4 +98,12 @@ pub trait VirtioDevice: MutEventSubscriber + Send {
     fn reset(&mut self);
     /// Counters for `stats`, by name.
     fn counters(&self) -> Vec<(&'static str, u64)>;
+}
+
+/// Copies what lies at `offset` of a configuration space into `data`; bytes past its end read as zero.
+pub fn config_bytes(config: &[u8], offset: u64, data: &mut [u8]) {
+    let tail = usize::try_from(offset).ok().and_then(|offset| config.get(offset..)).unwrap_or(&[]);
+    let known = tail.len().min(data.len());
+    data[..known].copy_from_slice(&tail[..known]);
+    data[known..].fill(0);
 }

@@ -6,15 +6,16 @@
 //!   base + 0x8000   used ring
 //! ```
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use event_manager::{EventManager, SubscriberOps};
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use super::{Activation, GuestMemory, Interrupt};
+use super::{Activation, GuestMemory, Interrupt, VirtioDevice};
 
 /// Bytes of guest memory that one [`DriverQueue`] takes.
 pub const QUEUE_SPAN: u64 = 0x10000;
@@ -201,5 +202,65 @@ pub fn activation(
             .collect(),
         interrupt,
         features,
+    }
+}
+
+/// A device in an event loop of its own, as the machine would run it.
+pub struct Bench<D: VirtioDevice> {
+    /// The device.
+    pub device: Arc<Mutex<D>>,
+    /// What it raised.
+    pub interrupt: Arc<TestInterrupt>,
+    manager: EventManager<Arc<Mutex<D>>>,
+}
+
+impl<D: VirtioDevice> Bench<D> {
+    /// Puts `device` into a loop.
+    pub fn new(device: D) -> Self {
+        let device = Arc::new(Mutex::new(device));
+        let mut manager = EventManager::new().unwrap();
+        manager.add_subscriber(Arc::clone(&device));
+        Self {
+            device,
+            interrupt: Arc::default(),
+            manager,
+        }
+    }
+
+    /// Activates the device with `queues`.
+    pub fn activate(&mut self, memory: &Arc<GuestMemory>, queues: &[&DriverQueue], features: u64) {
+        let activation = activation(memory, queues, &self.interrupt, features);
+        self.device().activate(activation).unwrap();
+        self.run();
+    }
+
+    /// The device itself.
+    pub fn device(&self) -> MutexGuard<'_, D> {
+        self.device.lock().unwrap()
+    }
+
+    /// Runs the loop until nothing is pending.
+    pub fn run(&mut self) {
+        for _ in 0..100_000 {
+            if self.manager.run_with_timeout(0).unwrap() == 0 {
+                return;
+            }
+        }
+        panic!("the device spins: its events never end");
+    }
+
+    /// Runs one round of the loop, waiting up to `milliseconds` for an event; returns how many there were.
+    pub fn turn(&mut self, milliseconds: i32) -> usize {
+        self.manager.run_with_timeout(milliseconds).unwrap()
+    }
+
+    /// Value of a counter.
+    pub fn counter(&self, name: &str) -> u64 {
+        let counters = self.device().counters();
+        counters
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .unwrap()
+            .1
     }
 }

@@ -1,0 +1,205 @@
+//! A copy-on-write overlay: one sparse file that holds what a guest changed of a read-only base file.
+//!
+//! ```text
+//!   0            header, 4 KiB                            see `header`
+//!   4 KiB        map, pages of 4 KiB                      see `map`: 2 bits per cluster, a checksum per page
+//!   data offset  cluster 0 │ cluster 1 │ cluster 2 │ …    cluster n of the disk, a hole unless its state is Data
+//!                (a multiple of 64 KiB)
+//!
+//!            ┌────────────── write: whole cluster, or copy-up ──────────────┐
+//!            │                                                              ▼
+//!   state:  Base ── write zeroes ──► Zero ──────────── write ───────────► Data ──┐
+//!          (reads the base file)    (reads as zeroes, no bytes) ◄── discard, ────┘
+//!                                                                   write zeroes
+//! ```
+//!
+//! **Cluster size.** 4 KiB up to 62 GiB of disk: that is the block of the guest's file systems and its page, so ordinary
+//! writes always cover whole clusters and nothing is ever copied up; a write of less (a hostile or odd guest) reads the
+//! rest of its cluster from the base first. The price is 64 KiB of map per GiB of disk, of which a process only touches
+//! the pages of clusters that changed. Above that the cluster doubles until the map fits 4 MiB, up to 64 KiB.
+//!
+//! **A cluster's place is fixed** (offset = data offset + n × cluster size), so there is no table to keep in step with
+//! allocations, a run of clusters on the disk is a run in the file, and the host's file system does the allocating.
+//!
+//! Ordering rules:
+//! 1. Data is written before the state in memory changes to Data: a failed write leaves what was there.
+//! 2. Map pages reach the file only in `flush`, and only after the data they speak of is on the host's disk: after a crash
+//!    of host or process each cluster reads as it did at the last flush or at some moment since, as with any disk that has
+//!    a volatile cache.
+//! 3. A cluster counts against the ceiling before its first byte is written, and stops counting when its hole is punched.
+//!    The ceiling is for the whole file: header, map and data clusters.
+//! 4. The file is locked (flock) while it is open.
+
+mod header;
+mod io;
+mod map;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+pub use self::header::{BaseIdentity, Header, HeaderError};
+pub use self::map::{Map, MapError, PAGE, State};
+use super::backend::RawFile;
+
+/// Why an overlay is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum OverlayError {
+    /// The file could not be opened, made or read.
+    #[error("the host failed: {0}")]
+    Host(#[from] std::io::Error),
+    /// Another process has it open.
+    #[error("another process is using it")]
+    InUse,
+    /// Its first bytes are wrong.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// It was made for another base file, or the base file changed.
+    #[error("it was made for another base file, or the base file has changed since")]
+    OtherBase,
+    /// The file is shorter than its header says.
+    #[error("it is cut short: {got} of {want} bytes")]
+    Short {
+        /// Bytes that the header asks for.
+        want: u64,
+        /// Bytes in the file.
+        got: u64,
+    },
+    /// A page of the map is damaged.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The ceiling leaves no room for a single cluster.
+    #[error(
+        "its ceiling of {ceiling} bytes is below the {least} bytes that it takes with one cluster"
+    )]
+    Ceiling {
+        /// Bytes allowed.
+        ceiling: u64,
+        /// Bytes needed at least.
+        least: u64,
+    },
+}
+
+/// An open overlay and its base.
+#[derive(Debug)]
+pub struct Overlay {
+    base: RawFile,
+    file: File,
+    header: Header,
+    map: Map,
+    /// Most data clusters that the ceiling allows.
+    most_clusters: u64,
+    /// Whether data was written since the last flush.
+    unsynced: bool,
+    /// Whether a sync failed, so that the host may have lost data.
+    lost: bool,
+    /// One cluster, for copy-up; made when first needed.
+    scratch: Vec<u8>,
+}
+
+impl Overlay {
+    /// Opens the overlay at `path` over `base`, or makes it when there is no file or an empty one. The file will never
+    /// take more than `ceiling` bytes of the host's disk, file system overhead aside.
+    ///
+    /// # Errors
+    /// When the file is damaged, in use, or belongs to another base, and when the host fails.
+    pub fn open(path: &Path, base: RawFile, ceiling: u64) -> Result<Self, OverlayError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        file.try_lock().map_err(|why| match why {
+            TryLockError::WouldBlock => OverlayError::InUse,
+            TryLockError::Error(why) => OverlayError::Host(why),
+        })?;
+        let identity = BaseIdentity::of(&base.file, base.size)?;
+        let (header, map) = match file.metadata()?.len() {
+            0 => create(&file, base.size, identity)?,
+            len => load(&file, len, &base, identity)?,
+        };
+        let least = header.data_offset + header.cluster_size();
+        if ceiling < least {
+            return Err(OverlayError::Ceiling { ceiling, least });
+        }
+        let most_clusters = (ceiling - header.data_offset) / header.cluster_size();
+        Ok(Self {
+            base,
+            file,
+            header,
+            map,
+            most_clusters,
+            unsynced: false,
+            lost: false,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Size of the disk in bytes.
+    pub fn size(&self) -> u64 {
+        self.header.disk_size
+    }
+
+    /// Bytes in a cluster.
+    pub fn cluster_size(&self) -> u64 {
+        self.header.cluster_size()
+    }
+
+    /// What the base file is recognised by.
+    pub fn base_identity(&self) -> BaseIdentity {
+        self.header.base
+    }
+
+    /// Bytes that the file takes of the host's disk: header, map and data clusters.
+    pub fn bytes(&self) -> u64 {
+        self.header.data_offset + self.map.data_clusters() * self.cluster_size()
+    }
+}
+
+fn create(file: &File, disk_size: u64, base: BaseIdentity) -> Result<(Header, Map), OverlayError> {
+    let header = Header::for_disk(disk_size, base)?;
+    file.write_all_at(&header.encode(), 0)?;
+    file.set_len(header.file_size())?;
+    Ok((header, Map::new(header.clusters())))
+}
+
+fn load(
+    file: &File,
+    len: u64,
+    base: &RawFile,
+    identity: BaseIdentity,
+) -> Result<(Header, Map), OverlayError> {
+    let mut page = [0; PAGE];
+    let got = read_up_to(file, &mut page)?;
+    let header = Header::decode(&page[..got])?;
+    if header.base != identity || header.disk_size != base.size {
+        return Err(OverlayError::OtherBase);
+    }
+    if len < header.file_size() {
+        return Err(OverlayError::Short {
+            want: header.file_size(),
+            got: len,
+        });
+    }
+    let mut map = Map::new(header.clusters());
+    for index in 0..map.pages() {
+        file.read_exact_at(&mut page, header.map_page_offset(index))?;
+        map.load_page(index, &page)?;
+    }
+    Ok((header, map))
+}
+
+fn read_up_to(file: &File, buf: &mut [u8]) -> std::io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match file.read_at(&mut buf[done..], done as u64)? {
+            0 => break,
+            got => done += got,
+        }
+    }
+    Ok(done)
+}
