@@ -1,0 +1,190 @@
+//! Talking to the agent in a guest, through the host side of its vsock.
+//!
+//! ```text
+//!   connect vsock.sock ─► "CONNECT 1024\n" ─► "OK <host port>\n" ─► "TCP 8080\n" | "CONTROL\n" ─► "OK\n" ─► bytes
+//! ```
+//!
+//! The first exchange is the convention of Firecracker's hybrid vsock, answered by the `microvm` process; the second
+//! is the agent's own ([`agent_protocol::opening`]). Every line from either is bounded and every wait has an end: both
+//! are in the guest's hands.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use agent_protocol::control::{Call, Configure, HelloReply, Metrics, Request, Response};
+use agent_protocol::opening::{MAX_REPLY_LEN, Opening, Reply, word};
+use agent_protocol::{AGENT_VSOCK_PORT, PROTOCOL_VERSION};
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::DialError;
+use super::line::read_line;
+
+/// Longest reply to a control request that is read.
+const MAX_CONTROL_REPLY: u64 = 64 << 10;
+
+/// How long one exchange with the agent may take.
+const EXCHANGE: Duration = Duration::from_secs(10);
+
+/// Why the agent could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The machine's socket cannot be reached: the process is gone.
+    #[error("The machine's vsock socket cannot be reached: {0}.")]
+    NoMachine(io::Error),
+    /// The guest closed the connection or refused it: nothing listens on the agent's port (yet).
+    #[error("Nothing in the guest answers on the agent's port: {0}.")]
+    NotListening(io::Error),
+    /// The agent did not answer in time.
+    #[error("No answer within {0:?}.")]
+    TimedOut(Duration),
+    /// The agent's answer is not one of the protocol.
+    #[error("The answer is not one of the protocol: {0}.")]
+    Protocol(String),
+    /// The agent refused an operation.
+    #[error("The agent refused `{op}`: {message}")]
+    Refused {
+        /// The operation.
+        op: &'static str,
+        /// Its sentence.
+        message: String,
+    },
+    /// The agent speaks another version of the protocol.
+    #[error(
+        "The agent speaks version {0} of the protocol, and this daemon version {PROTOCOL_VERSION}: rebuild the agent \
+         disk."
+    )]
+    Version(u32),
+}
+
+/// The agent of one machine.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    socket: PathBuf,
+}
+
+impl Agent {
+    /// The agent behind the vsock socket of a machine.
+    pub fn new(socket: &Path) -> Self {
+        Self {
+            socket: socket.to_owned(),
+        }
+    }
+
+    /// Opens a byte stream to a TCP port of the guest.
+    pub async fn dial(&self, port: u16) -> Result<UnixStream, DialError> {
+        let opened = timeout(EXCHANGE, self.open(Opening::Tcp(port))).await;
+        let (stream, reply) = match opened {
+            Err(_) => return Err(DialError::Silent(AgentError::TimedOut(EXCHANGE))),
+            Ok(Err(AgentError::NoMachine(_))) => return Err(DialError::MachineGone),
+            Ok(Err(error)) => return Err(DialError::Silent(error)),
+            Ok(Ok(opened)) => opened,
+        };
+        match reply {
+            Reply::Ok => Ok(stream),
+            Reply::Err { word, .. } if word == word::REFUSED => Err(DialError::PortClosed),
+            Reply::Err { word, text } => Err(DialError::Refused(format!("{word} {text}"))),
+        }
+    }
+
+    /// Asks the agent who it is; the first answer after a boot.
+    pub async fn hello(&self) -> Result<HelloReply, AgentError> {
+        let hello: HelloReply = self.call(Call::Hello).await?;
+        if hello.protocol == PROTOCOL_VERSION {
+            Ok(hello)
+        } else {
+            Err(AgentError::Version(hello.protocol))
+        }
+    }
+
+    /// Gives the agent the identity of a sandbox.
+    pub async fn configure(&self, configure: Configure) -> Result<(), AgentError> {
+        self.call::<serde_json::Value>(Call::Configure(Box::new(configure)))
+            .await
+            .map(|_| ())
+    }
+
+    /// Resource use right now.
+    pub async fn metrics(&self) -> Result<Metrics, AgentError> {
+        self.call(Call::Metrics).await
+    }
+
+    async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<T, AgentError> {
+        timeout(EXCHANGE, self.exchange(call))
+            .await
+            .map_err(|_| AgentError::TimedOut(EXCHANGE))?
+    }
+
+    async fn exchange<T: DeserializeOwned>(&self, call: Call) -> Result<T, AgentError> {
+        let op = call.op();
+        let (mut stream, reply) = self.open(Opening::Control).await?;
+        if let Reply::Err { word, text } = reply {
+            return Err(AgentError::Refused {
+                op: "CONTROL",
+                message: format!("{word} {text}"),
+            });
+        }
+        let line = Request { id: 1, call }
+            .to_line()
+            .map_err(|e| AgentError::Protocol(e.to_string()))?;
+        stream
+            .write_all(&line)
+            .await
+            .map_err(AgentError::NotListening)?;
+        let mut answer = Vec::new();
+        BufReader::new(stream)
+            .take(MAX_CONTROL_REPLY)
+            .read_until(b'\n', &mut answer)
+            .await
+            .map_err(AgentError::NotListening)?;
+        if answer.last() != Some(&b'\n') {
+            return Err(AgentError::Protocol(format!(
+                "{} bytes without an end of line",
+                answer.len()
+            )));
+        }
+        let response = Response::parse(&answer).map_err(|e| AgentError::Protocol(e.to_string()))?;
+        let value = response.result.map_err(|error| AgentError::Refused {
+            op,
+            message: error.message,
+        })?;
+        serde_json::from_value(value).map_err(|e| AgentError::Protocol(e.to_string()))
+    }
+
+    /// Opens a connection to the agent and reads its answer to the opening line.
+    async fn open(&self, opening: Opening) -> Result<(UnixStream, Reply), AgentError> {
+        let mut stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(AgentError::NoMachine)?;
+        let connect = format!("CONNECT {AGENT_VSOCK_PORT}\n");
+        let line = exchange_line(&mut stream, connect.as_bytes()).await?;
+        if !line.starts_with(b"OK") {
+            return Err(AgentError::Protocol(
+                "the vsock handshake was not answered with OK".to_owned(),
+            ));
+        }
+        let line = exchange_line(&mut stream, format!("{opening}\n").as_bytes()).await?;
+        let reply = Reply::parse(&line).map_err(|e| AgentError::Protocol(e.to_string()))?;
+        Ok((stream, reply))
+    }
+}
+
+async fn exchange_line(stream: &mut UnixStream, request: &[u8]) -> Result<Vec<u8>, AgentError> {
+    stream
+        .write_all(request)
+        .await
+        .map_err(AgentError::NotListening)?;
+    read_line(stream, MAX_REPLY_LEN)
+        .await
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => AgentError::Protocol(error.to_string()),
+            _ => AgentError::NotListening(error),
+        })
+}
+
+#[cfg(test)]
+#[path = "agent_tests.rs"]
+mod tests;

@@ -1,0 +1,146 @@
+//! Host ceilings per machine, with cgroup v2 where the host has it.
+//!
+//! ```text
+//!   <cgroup2 mount>/sandboxd/            controllers memory, pids, cpu handed down
+//!   <cgroup2 mount>/sandboxd/<id>/       memory.max, memory.swap.max, pids.max, cpu.weight; one microvm process
+//! ```
+//!
+//! The guest's memory and disk have hard sizes of their own; these ceilings hold a `microvm` process whose guest has
+//! broken out of them. A host without the controllers still serves, and the daemon says so once at its start.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::ids::SandboxId;
+
+/// Memory that a process may use beside its guest's, in MiB: its own code, buffers of the devices, page tables.
+pub const PROCESS_OVERHEAD_MIB: u64 = 64;
+
+/// Threads of one process: virtual processors, device loop, control; generous, and far below what could hurt.
+const MAX_THREADS: u64 = 64;
+
+/// Why the host cannot limit machines.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// No cgroup v2 file system is mounted.
+    #[error("no cgroup v2 file system is mounted")]
+    NotMounted,
+    /// The controllers are not available in the cgroup v2 tree.
+    #[error("the cgroup v2 tree at {0} does not offer the controllers memory, pids and cpu")]
+    NoControllers(PathBuf),
+    /// The tree cannot be written.
+    #[error("{path} cannot be written: {error}")]
+    Write {
+        /// File or folder.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// The daemon's branch of the cgroup tree.
+#[derive(Clone, Debug)]
+pub struct Cgroups {
+    root: PathBuf,
+}
+
+impl Cgroups {
+    /// Makes the daemon's branch.
+    pub fn open() -> Result<Self, CgroupError> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mount = cgroup2_mount(&mounts).ok_or(CgroupError::NotMounted)?;
+        let offered = std::fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+        let offers = |name| offered.split_ascii_whitespace().any(|c| c == name);
+        if !["memory", "pids", "cpu"].into_iter().all(offers) {
+            return Err(CgroupError::NoControllers(mount));
+        }
+        write(&mount.join("cgroup.subtree_control"), "+memory +pids +cpu")?;
+        let root = mount.join("sandboxd");
+        make(&root)?;
+        write(&root.join("cgroup.subtree_control"), "+memory +pids +cpu")?;
+        Ok(Self { root })
+    }
+
+    /// Puts a process under the ceilings of a machine with `memory_mib` of guest memory.
+    pub fn confine(&self, id: &SandboxId, pid: i32, memory_mib: u64) -> Result<(), CgroupError> {
+        let group = self.root.join(id.as_str());
+        make(&group)?;
+        let memory = (memory_mib.saturating_add(PROCESS_OVERHEAD_MIB)).saturating_mul(1 << 20);
+        write(&group.join("memory.max"), &memory.to_string())?;
+        write(&group.join("pids.max"), &MAX_THREADS.to_string())?;
+        write(&group.join("cpu.weight"), "100")?;
+        // Absent on a kernel without swap accounting; memory.max holds all the same.
+        let _ = write(&group.join("memory.swap.max"), "0");
+        write(&group.join("cgroup.procs"), &pid.to_string())
+    }
+
+    /// Removes the group of a dead machine.
+    pub fn remove(&self, id: &SandboxId) -> io::Result<()> {
+        match std::fs::remove_dir(self.root.join(id.as_str())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Machines that have a group.
+    pub fn present(&self) -> Vec<SandboxId> {
+        std::fs::read_dir(&self.root)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter_map(|entry| SandboxId::parse(entry.file_name().to_str()?))
+            .collect()
+    }
+
+    /// Removes the daemon's branch when nothing is left in it.
+    pub fn close(&self) {
+        let _ = std::fs::remove_dir(&self.root);
+    }
+}
+
+fn make(path: &Path) -> Result<(), CgroupError> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(CgroupError::Write {
+            path: path.to_owned(),
+            error,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
+    std::fs::write(path, text).map_err(|error| CgroupError::Write {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// Mount point of the cgroup v2 file system in a `/proc/self/mountinfo` (proc_pid_mountinfo(5): the mount point is
+/// field 5, the type is the first field behind the lone `-`). Prefers a mount at which the whole tree is seen.
+fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        let kind = after.split(' ').next()?;
+        let mut fields = before.split(' ');
+        let root = fields.nth(3)?;
+        let point = fields.next()?;
+        (kind == "cgroup2" && root == "/").then(|| PathBuf::from(point))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cgroup2_mount;
+
+    #[test]
+    fn finds_the_unified_tree() {
+        let pure = "29 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate";
+        assert_eq!(cgroup2_mount(pure), Some("/sys/fs/cgroup".into()));
+        let hybrid = "40 39 0:35 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+                      41 39 0:36 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
+        assert_eq!(cgroup2_mount(hybrid), Some("/sys/fs/cgroup/unified".into()));
+        assert_eq!(cgroup2_mount("1 1 0:1 / / rw - ext4 /dev/vda rw"), None);
+        assert_eq!(cgroup2_mount("garbage"), None);
+    }
+}

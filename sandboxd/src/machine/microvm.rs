@@ -1,0 +1,476 @@
+//! Machines as `microvm` processes: the implementation of [`Hypervisor`] that ships.
+//!
+//! A start that fails, is dropped or takes too long kills its process through a guard, so no early return can leave
+//! one behind. What the process and the guest's console said last becomes part of the error.
+
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, SeekFrom};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use agent_protocol::control::{Configure, Limits, Metrics, Network};
+use base64::Engine;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use vmm::config::{DiskConfig, MachineConfig, NetConfig, SerialConfig, VsockConfig};
+use vmm::control::{Event, State};
+
+use super::agent::{Agent, AgentError};
+use super::cgroup::Cgroups;
+use super::control::{Control, ControlError};
+use super::layout::{Layout, MachinePaths};
+use super::process::{Process, ProcessIdentity, machines_below};
+use super::retry::Backoff;
+use super::{
+    AdoptError, DialError, GuestStream, Hypervisor, Machine, Plan, Stages, StartError, Started,
+    Swept, sys,
+};
+use crate::ids::SandboxId;
+
+/// Bound of the guest's console log, in bytes, kept by the process.
+const SERIAL_LOG_BYTES: u64 = 1 << 20;
+
+/// Bound of the process log, in bytes, kept by [`Machine::trim_logs`].
+const PROCESS_LOG_BYTES: u64 = 1 << 20;
+
+/// vsock context id of every guest: 0 to 2 are reserved (vsock(7)), and guests never see each other.
+const GUEST_CID: u32 = 3;
+
+/// Most processes and threads of a sandbox's user; a fork bomb stops here and the agent stays reachable.
+const GUEST_PIDS_MAX: u64 = 8_192;
+
+/// Guest memory that user processes may not take, so that the agent survives what they do.
+const GUEST_MEMORY_RESERVE_MIB: u64 = 48;
+
+/// What every machine of this daemon shares.
+#[derive(Clone, Debug)]
+pub struct MicrovmConfig {
+    /// The `microvm` program.
+    pub program: PathBuf,
+    /// Guest kernel, an uncompressed ELF file.
+    pub kernel: PathBuf,
+    /// Disk with the agent, `vda`.
+    pub agent_disk: PathBuf,
+    /// Formatted base of the writable disk, `vdc`.
+    pub overlay_base: PathBuf,
+    /// How long a start may take.
+    pub start_timeout: Duration,
+    /// Name servers of guests with a network.
+    pub dns: Vec<Ipv4Addr>,
+}
+
+/// Starts and finds `microvm` processes.
+#[derive(Debug)]
+pub struct Microvms {
+    config: MicrovmConfig,
+    layout: Layout,
+    cgroups: Option<Cgroups>,
+}
+
+struct Microvm {
+    process: Arc<Process>,
+    agent: Agent,
+    log: PathBuf,
+}
+
+/// Kills its process unless the start succeeded.
+struct Guard<'a>(Option<&'a Process>);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if let Some(process) = self.0 {
+            process.kill();
+        }
+    }
+}
+
+impl Microvms {
+    /// Machines in the folders of `layout`, with host ceilings when `cgroups` are there.
+    pub fn new(config: MicrovmConfig, layout: Layout, cgroups: Option<Cgroups>) -> Self {
+        Self {
+            config,
+            layout,
+            cgroups,
+        }
+    }
+
+    async fn start_machine(&self, plan: Plan) -> Result<Started, StartError> {
+        let began = Instant::now();
+        let paths = self.layout.of(&plan.id);
+        make_folder(&paths.run)?;
+        make_folder(&paths.state)?;
+        let process = Arc::new(self.spawn(&plan.id, &paths)?);
+        let mut guard = Guard(Some(&process));
+        if let Some(cgroups) = &self.cgroups {
+            let memory = u64::from(plan.template.memory_mib);
+            if let Err(error) = cgroups.confine(&plan.id, process.identity().pid, memory) {
+                tracing::warn!(sandbox = %plan.id, %error, "the machine runs without host ceilings");
+            }
+        }
+        let stages = tokio::select! {
+            result = self.bring_up(&plan, &paths, began) => result,
+            () = process.exited() => Err(StartError::Died { last_words: last_words(&paths) }),
+            () = tokio::time::sleep(self.config.start_timeout) => {
+                Err(StartError::TimedOut(self.config.start_timeout))
+            }
+        };
+        let stages = match stages {
+            Ok(stages) => stages,
+            Err(error) => {
+                tracing::warn!(sandbox = %plan.id, %error, last_words = last_words(&paths), "no machine");
+                process.kill();
+                process.exited().await;
+                return Err(error);
+            }
+        };
+        guard.0 = None;
+        drop(guard);
+        Ok(Started {
+            machine: Arc::new(Microvm {
+                agent: Agent::new(&paths.vsock),
+                log: paths.log,
+                process,
+            }),
+            stages,
+        })
+    }
+
+    fn spawn(&self, id: &SandboxId, paths: &MachinePaths) -> Result<Process, StartError> {
+        let program = &self.config.program;
+        let failed = |error| StartError::Spawn {
+            program: program.clone(),
+            error,
+        };
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&paths.log)
+            .map_err(failed)?;
+        let mut command = Command::new(program);
+        command
+            .arg("--id")
+            .arg(id.as_str())
+            .arg("--control")
+            .arg(&paths.control)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .env_clear()
+            .current_dir("/");
+        let child = sys::spawn_in_own_session(&mut command).map_err(failed)?;
+        let pid = i32::try_from(child.id()).map_err(|e| failed(std::io::Error::other(e)))?;
+        Process::hold(pid).map_err(failed)
+    }
+
+    /// From a spawned process to a configured agent.
+    async fn bring_up(
+        &self,
+        plan: &Plan,
+        paths: &MachinePaths,
+        began: Instant,
+    ) -> Result<Stages, StartError> {
+        let mut control = connect(&paths.control).await?;
+        control.hello().await?;
+        let spawned = Instant::now();
+        control.boot(self.machine_config(plan, paths)).await?;
+        let booted = Instant::now();
+        tokio::spawn(report_exit(plan.id.clone(), control));
+        let agent = Agent::new(&paths.vsock);
+        first_answer(&agent).await?;
+        let answered = Instant::now();
+        agent
+            .configure(configuration(plan, &self.config.dns))
+            .await?;
+        Ok(Stages {
+            spawn: spawned - began,
+            boot: booted - spawned,
+            agent: answered - booted,
+            configure: answered.elapsed(),
+        })
+    }
+
+    fn machine_config(&self, plan: &Plan, paths: &MachinePaths) -> MachineConfig {
+        let disk = |id: &str, path: &Path, overlay: Option<&Path>| DiskConfig {
+            id: id.to_owned(),
+            path: path.to_owned(),
+            read_only: overlay.is_none(),
+            overlay: overlay.map(Path::to_owned),
+        };
+        MachineConfig {
+            vcpus: plan.template.vcpus,
+            memory_mib: plan.template.memory_mib,
+            kernel: self.config.kernel.clone(),
+            cmdline_extra: String::new(),
+            disks: vec![
+                disk("agent", &self.config.agent_disk, None),
+                disk("rootfs", &plan.template.rootfs, None),
+                disk("overlay", &self.config.overlay_base, Some(&paths.overlay)),
+            ],
+            vsock: Some(VsockConfig {
+                guest_cid: GUEST_CID,
+                uds_path: paths.vsock.clone(),
+            }),
+            net: plan.tap.as_ref().map(|tap| NetConfig {
+                tap: tap.name.clone(),
+                mac: tap.mac.clone(),
+            }),
+            serial: Some(SerialConfig {
+                path: paths.serial.clone(),
+                max_bytes: SERIAL_LOG_BYTES,
+            }),
+            rng: true,
+        }
+    }
+
+    async fn adopt_machine(
+        &self,
+        id: SandboxId,
+        identity: ProcessIdentity,
+    ) -> Result<Arc<dyn Machine>, AdoptError> {
+        let paths = self.layout.of(&id);
+        let process = Process::hold(identity.pid).map_err(|error| match error.raw_os_error() {
+            Some(code) if code == rustix::io::Errno::SRCH.raw_os_error() => AdoptError::Gone,
+            _ => AdoptError::Watch(error),
+        })?;
+        if process.identity() != identity {
+            return Err(AdoptError::Reused);
+        }
+        let mut control = Control::connect(&paths.control)
+            .await
+            .map_err(ControlError::Io)?;
+        let hello = control.hello().await?;
+        if hello.id != id.as_str() || hello.state != State::Running {
+            return Err(AdoptError::Mismatch {
+                id: hello.id,
+                state: hello.state.name(),
+            });
+        }
+        tokio::spawn(report_exit(id, control));
+        Ok(Arc::new(Microvm {
+            process: Arc::new(process),
+            agent: Agent::new(&paths.vsock),
+            log: paths.log,
+        }))
+    }
+
+    async fn discard_machine(&self, id: SandboxId) {
+        let paths = self.layout.of(&id);
+        for folder in [&paths.run, &paths.state] {
+            if let Err(error) = tokio::fs::remove_dir_all(folder).await
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(sandbox = %id, folder = %folder.display(), %error, "a folder is left behind");
+            }
+        }
+        let Some(cgroups) = &self.cgroups else { return };
+        // A group stays busy for a moment after its last process was reaped, while the kernel lets go of it.
+        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(200));
+        for _ in 0..20 {
+            match cgroups.remove(&id) {
+                Ok(()) => return,
+                Err(_) => tokio::time::sleep(backoff.pause()).await,
+            }
+        }
+        tracing::warn!(sandbox = %id, "a cgroup is left behind");
+    }
+
+    async fn sweep_all(&self, keep: HashSet<SandboxId>) -> Swept {
+        let kept: HashSet<PathBuf> = keep.iter().map(|id| self.layout.of(id).run).collect();
+        let mut swept = Swept::default();
+        for pid in machines_below(self.layout.run_dir()) {
+            let Ok(process) = Process::hold(pid) else {
+                continue;
+            };
+            // Looked up again now that the pidfd is held: the number may have changed hands.
+            let is_kept = kept
+                .iter()
+                .any(|run| machines_below(run).contains(&process.identity().pid));
+            if is_kept || !machines_below(self.layout.run_dir()).contains(&pid) {
+                continue;
+            }
+            process.kill();
+            process.exited().await;
+            swept.processes += 1;
+        }
+        let groups = self.cgroups.iter().flat_map(Cgroups::present);
+        let left: HashSet<_> = self.layout.present().into_iter().chain(groups).collect();
+        for id in left.difference(&keep) {
+            self.discard_machine(id.clone()).await;
+            swept.folders += 1;
+        }
+        swept
+    }
+}
+
+impl Hypervisor for Microvms {
+    fn start(&self, plan: Plan) -> BoxFuture<'_, Result<Started, StartError>> {
+        self.start_machine(plan).boxed()
+    }
+
+    fn adopt(
+        &self,
+        id: SandboxId,
+        identity: ProcessIdentity,
+    ) -> BoxFuture<'_, Result<Arc<dyn Machine>, AdoptError>> {
+        self.adopt_machine(id, identity).boxed()
+    }
+
+    fn discard(&self, id: SandboxId) -> BoxFuture<'_, ()> {
+        self.discard_machine(id).boxed()
+    }
+
+    fn sweep(&self, keep: HashSet<SandboxId>) -> BoxFuture<'_, Swept> {
+        self.sweep_all(keep).boxed()
+    }
+}
+
+impl Machine for Microvm {
+    fn identity(&self) -> ProcessIdentity {
+        self.process.identity()
+    }
+
+    fn dial(&self, port: u16) -> BoxFuture<'_, Result<GuestStream, DialError>> {
+        async move {
+            let stream = self.agent.dial(port).await?;
+            Ok(Box::new(stream) as GuestStream)
+        }
+        .boxed()
+    }
+
+    fn metrics(&self) -> BoxFuture<'_, Result<Metrics, AgentError>> {
+        self.agent.metrics().boxed()
+    }
+
+    fn kill(&self) {
+        self.process.kill();
+    }
+
+    fn exited(&self) -> BoxFuture<'_, ()> {
+        self.process.exited().boxed()
+    }
+
+    fn trim_logs(&self) {
+        let long = std::fs::metadata(&self.log).is_ok_and(|meta| meta.len() > PROCESS_LOG_BYTES);
+        if long && let Ok(log) = OpenOptions::new().write(true).open(&self.log) {
+            // The process appends (O_APPEND), so its next line goes to the new end.
+            let _ = log.set_len(0);
+        }
+    }
+}
+
+/// What the agent is told.
+fn configuration(plan: &Plan, dns: &[Ipv4Addr]) -> Configure {
+    let mut env = plan.template.env.clone();
+    env.extend(plan.env.clone());
+    let unix_time = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let mut entropy = [0u8; 64];
+    let entropy = getrandom::fill(&mut entropy)
+        .ok()
+        .map(|()| base64::engine::general_purpose::STANDARD.encode(entropy));
+    Configure {
+        sandbox_id: plan.id.to_string(),
+        template_id: plan.template.id.clone(),
+        hostname: plan.id.to_string(),
+        access_token: plan.access_token.clone(),
+        env,
+        default_user: plan.template.user.clone(),
+        default_workdir: Some(plan.template.workdir.clone()),
+        unix_time_ns: u64::try_from(unix_time.as_nanos()).unwrap_or(0),
+        network: plan.tap.as_ref().map(|_| Network::standard(dns.to_vec())),
+        limits: Limits {
+            pids_max: GUEST_PIDS_MAX,
+            memory_reserve_mib: GUEST_MEMORY_RESERVE_MIB,
+        },
+        code_interpreter: plan.template.code_interpreter,
+        entropy,
+    }
+}
+
+/// Connects to the control socket of a process that is about to bind it.
+async fn connect(path: &Path) -> Result<Control, ControlError> {
+    let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(20));
+    loop {
+        match Control::connect(path).await {
+            Ok(control) => return Ok(control),
+            Err(error) => match error.kind() {
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+                    tokio::time::sleep(backoff.pause()).await;
+                }
+                _ => return Err(error.into()),
+            },
+        }
+    }
+}
+
+/// Waits for the first answer of the agent of a booting guest.
+async fn first_answer(agent: &Agent) -> Result<(), AgentError> {
+    let mut backoff = Backoff::new(Duration::from_millis(4), Duration::from_millis(40));
+    loop {
+        match agent.hello().await {
+            Ok(_) => return Ok(()),
+            Err(
+                AgentError::NotListening(_) | AgentError::NoMachine(_) | AgentError::TimedOut(_),
+            ) => {
+                tokio::time::sleep(backoff.pause()).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Logs why a machine ended, in its own words.
+async fn report_exit(id: SandboxId, control: Control) {
+    match control.exit_event().await {
+        Some(Event::Exited { reason, detail }) => {
+            tracing::info!(sandbox = %id, ?reason, detail, "the machine ended");
+        }
+        None => tracing::debug!(sandbox = %id, "the machine ended without a word"),
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), StartError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| StartError::Folder {
+            path: path.to_owned(),
+            error,
+        })
+}
+
+/// The end of the process log and of the guest's console, fit for one log line.
+fn last_words(paths: &MachinePaths) -> String {
+    let words = [&paths.log, &paths.serial].map(|path| tail(path).unwrap_or_default());
+    let text = words.join(" | ");
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    match clean.trim_matches([' ', '|']) {
+        "" => "(none)".to_owned(),
+        words => words.to_owned(),
+    }
+}
+
+fn tail(path: &Path) -> std::io::Result<String> {
+    const LENGTH: u64 = 800;
+    let mut file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LENGTH)))?;
+    let mut bytes = Vec::new();
+    file.take(LENGTH).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+#[path = "microvm_tests.rs"]
+mod tests;

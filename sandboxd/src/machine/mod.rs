@@ -1,0 +1,218 @@
+//! Machines: starting, finding again, talking to and ending one `microvm` process per sandbox.
+//!
+//! ```text
+//!   Hypervisor::start                                                        Machine
+//!     spawn ──► boot ──► agent ──► configure ──────────────────────────────► dial(port), metrics, kill, exited
+//!     │         │        │         └ identity, environment, limits, clock
+//!     │         │        └ first answer of the agent over vsock
+//!     │         └ control protocol: `boot`
+//!     └ process, run folder, state folder, cgroup
+//! ```
+//!
+//! Ordering rules:
+//! 1. `start` either returns a serving machine or leaves no process behind; files may stay until `discard`.
+//! 2. `discard` is called once a machine is known to be dead or was never born, and removes whatever it left: a second
+//!    call, or a call for something that never existed, is harmless.
+//! 3. `sweep` runs once, before anything is started, and ends every process of this run folder that was not adopted.
+//!
+//! The traits are the seam at which API-level tests put a machine of their own; there is one implementation.
+
+pub mod agent;
+pub mod cgroup;
+pub mod control;
+pub mod layout;
+pub mod line;
+pub mod microvm;
+pub mod process;
+pub mod retry;
+mod sys;
+
+#[cfg(test)]
+pub mod fake;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_protocol::control::Metrics;
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::egress::Tap;
+use crate::ids::SandboxId;
+use crate::templates::Template;
+use process::ProcessIdentity;
+
+/// A byte stream to something inside a guest.
+pub trait GuestIo: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> GuestIo for T {}
+
+/// An owned [`GuestIo`].
+pub type GuestStream = Box<dyn GuestIo>;
+
+/// Everything needed to start a machine.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The sandbox.
+    pub id: SandboxId,
+    /// What it is made from.
+    pub template: Arc<Template>,
+    /// Token that the agent's services ask for; `None` leaves them open.
+    pub access_token: Option<String>,
+    /// Global environment from the create request.
+    pub env: BTreeMap<String, String>,
+    /// Its network device, if any.
+    pub tap: Option<Tap>,
+}
+
+/// How long each stage of a start took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// From the decision to the `microvm` process answering on its control socket.
+    pub spawn: Duration,
+    /// The `boot` operation: memory, devices, kernel load, first instruction.
+    pub boot: Duration,
+    /// From there to the agent's first answer.
+    pub agent: Duration,
+    /// Handing over identity, environment and limits.
+    pub configure: Duration,
+}
+
+impl Stages {
+    /// The stages with their names, in order.
+    pub const fn named(&self) -> [(&'static str, Duration); 4] {
+        [
+            ("spawn", self.spawn),
+            ("boot", self.boot),
+            ("agent", self.agent),
+            ("configure", self.configure),
+        ]
+    }
+}
+
+/// A machine that serves, and how long it took to get there.
+pub struct Started {
+    /// The machine.
+    pub machine: Arc<dyn Machine>,
+    /// Time per stage.
+    pub stages: Stages,
+}
+
+/// Why a machine could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folders of the machine could not be made.
+    #[error("The folder {path} could not be made: {error}.")]
+    Folder {
+        /// Which folder.
+        path: std::path::PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The process could not be started.
+    #[error("The process {program} could not be started: {error}.")]
+    Spawn {
+        /// Program.
+        program: std::path::PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The microvm process refused or did not answer.
+    #[error("The microvm process could not start the guest: {0}")]
+    Control(#[from] control::ControlError),
+    /// The agent in the guest did not answer or refused its configuration.
+    #[error("The guest's agent could not be set up: {0}")]
+    Agent(#[from] agent::AgentError),
+    /// The machine ended while it was starting.
+    #[error("The machine ended while it was starting; its last words: {last_words}")]
+    Died {
+        /// Last lines of the process log and of the guest's console.
+        last_words: String,
+    },
+    /// The machine was not ready in time.
+    #[error("The machine was not ready after {0:?}.")]
+    TimedOut(Duration),
+}
+
+/// Why a machine that should still run could not be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// The process is gone.
+    #[error("Its process is gone.")]
+    Gone,
+    /// The process number belongs to another process now.
+    #[error("Its process number belongs to another process now.")]
+    Reused,
+    /// It could not be watched.
+    #[error("Its process could not be watched: {0}.")]
+    Watch(std::io::Error),
+    /// Its control socket did not answer as expected.
+    #[error("Its control socket did not answer as expected: {0}")]
+    Control(#[from] control::ControlError),
+    /// It answers, but is not the machine it should be, or does not run.
+    #[error("It says that it is `{id}` and `{state}`.")]
+    Mismatch {
+        /// The id it reports.
+        id: String,
+        /// The state it reports.
+        state: &'static str,
+    },
+}
+
+/// Why a stream to a guest port could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Nothing listens on the port.
+    #[error("Nothing listens on the port.")]
+    PortClosed,
+    /// The machine is gone.
+    #[error("The machine is gone.")]
+    MachineGone,
+    /// The agent refused for another reason.
+    #[error("The guest's agent refused: {0}")]
+    Refused(String),
+    /// The agent did not answer in time, or not by the protocol.
+    #[error("The guest's agent did not answer: {0}")]
+    Silent(#[from] agent::AgentError),
+}
+
+/// A machine that serves.
+pub trait Machine: Send + Sync {
+    /// Which process it is.
+    fn identity(&self) -> ProcessIdentity;
+    /// Opens a byte stream to a TCP port of the guest.
+    fn dial(&self, port: u16) -> BoxFuture<'_, Result<GuestStream, DialError>>;
+    /// Resource use right now.
+    fn metrics(&self) -> BoxFuture<'_, Result<Metrics, agent::AgentError>>;
+    /// Ends the process at once. Harmless when it is dead already.
+    fn kill(&self);
+    /// Resolves when the process is dead.
+    fn exited(&self) -> BoxFuture<'_, ()>;
+    /// Keeps its logs within their bound.
+    fn trim_logs(&self) {}
+}
+
+/// What [`Hypervisor::sweep`] removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Processes ended.
+    pub processes: usize,
+    /// Folders and cgroups removed.
+    pub folders: usize,
+}
+
+/// Starts and finds machines.
+pub trait Hypervisor: Send + Sync {
+    /// Starts a machine and waits until it serves. Dropping the future ends what was started.
+    fn start(&self, plan: Plan) -> BoxFuture<'_, Result<Started, StartError>>;
+    /// Takes over a machine that an earlier daemon started.
+    fn adopt(
+        &self,
+        id: SandboxId,
+        identity: ProcessIdentity,
+    ) -> BoxFuture<'_, Result<Arc<dyn Machine>, AdoptError>>;
+    /// Removes everything a dead machine left.
+    fn discard(&self, id: SandboxId) -> BoxFuture<'_, ()>;
+    /// Ends every process and removes every folder that belongs to none of `keep`.
+    fn sweep(&self, keep: HashSet<SandboxId>) -> BoxFuture<'_, Swept>;
+}
