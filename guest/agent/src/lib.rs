@@ -11,13 +11,22 @@
 //!
 //! Everything but `init` also works in an ordinary process: tests and `--standalone` use that.
 
+pub mod agent;
 pub mod auth;
+pub mod endpoints;
 pub mod errors;
 pub mod files;
 pub mod filesystem;
+pub mod listen;
+pub mod log;
+pub mod machine;
+pub mod metrics;
 pub mod paths;
 pub mod process;
 pub mod proto;
 pub mod rpc;
+pub mod server;
+pub mod services;
+pub mod standalone;
 pub mod state;
 pub mod users;

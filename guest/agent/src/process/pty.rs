@@ -61,7 +61,9 @@ pub fn open(size: Size, uid: u32) -> io::Result<(Pty, OwnedFd)> {
     rustix::io::ioctl_fionbio(&master, true)?;
     Ok((
         Pty {
-            master: AsyncFd::register(master)?,
+            // SAFETY: an `OwnedFd` names one and the same open descriptor until it is dropped, and it is dropped only
+            // with the `AsyncFd`.
+            master: unsafe { AsyncFd::register(master) }?,
         },
         slave,
     ))

@@ -1,0 +1,88 @@
+//! The control connection: one JSON request a line, answered in order (see [`agent_protocol::control`]).
+
+use std::io;
+
+use agent_protocol::control::{Call, ErrorCode, MAX_LINE_LEN, Request, Response};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::task::spawn_blocking;
+
+use crate::services::Services;
+
+/// Serves requests until the peer closes.
+///
+/// # Errors
+/// Errors of the stream; a line that is too long ends the connection after an error reply.
+pub async fn serve<S>(stream: S, services: Services) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let limit = u64::try_from(MAX_LINE_LEN).unwrap_or(u64::MAX);
+        (&mut stream)
+            .take(limit)
+            .read_until(b'\n', &mut line)
+            .await?;
+        if line.is_empty() {
+            return Ok(());
+        }
+        if line.last() != Some(&b'\n') {
+            let message = format!("The line is longer than {MAX_LINE_LEN} bytes or cut short.");
+            send(
+                &mut stream,
+                &Response::error(0, ErrorCode::BadRequest, message),
+            )
+            .await?;
+            return Ok(());
+        }
+        let response = match Request::parse(&line) {
+            Ok(Request {
+                id,
+                call: Call::Shutdown,
+            }) => {
+                send(&mut stream, &Response::done(id)).await?;
+                let agent = services.agent.clone();
+                return spawn_blocking(move || agent.machine.power_off())
+                    .await
+                    .map_err(Into::into);
+            }
+            Ok(request) => answer(request, &services).await,
+            Err(error) => error.to_response(),
+        };
+        send(&mut stream, &response).await?;
+    }
+}
+
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, response: &Response) -> io::Result<()> {
+    stream.write_all(&response.to_line()?).await?;
+    stream.flush().await
+}
+
+async fn answer(request: Request, services: &Services) -> Response {
+    let Request { id, call } = request;
+    let agent = services.agent.clone();
+    let answered = match call {
+        Call::Hello => Response::ok(id, &agent.hello()),
+        Call::Metrics => Response::ok(id, &agent.sampler.read()),
+        Call::Configure(configure) => {
+            return match spawn_blocking(move || agent.configure(*configure)).await {
+                Ok(Ok(())) => {
+                    services.start_interpreter();
+                    Response::done(id)
+                }
+                Ok(Err(error)) => Response::error(id, ErrorCode::Failed, error.to_string()),
+                Err(error) => Response::error(id, ErrorCode::Failed, error.to_string()),
+            };
+        }
+        Call::Sync | Call::Shutdown => {
+            let synced = spawn_blocking(move || agent.machine.sync()).await;
+            return match synced {
+                Ok(()) => Response::done(id),
+                Err(error) => Response::error(id, ErrorCode::Failed, error.to_string()),
+            };
+        }
+    };
+    answered.unwrap_or_else(|error| Response::error(id, ErrorCode::Failed, error.to_string()))
+}
