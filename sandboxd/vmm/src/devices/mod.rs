@@ -1,7 +1,8 @@
 //! Devices of the microVM.
 
 pub mod block;
-pub mod rng;
 pub mod legacy;
+pub mod rng;
 pub mod virtio;
 pub mod vmgenid;
+pub mod vsock;

@@ -179,6 +179,15 @@ impl DriverQueue {
         flags & 1 != 0
     }
 
+    /// Starts over with empty rings, as a driver does that takes the device anew.
+    pub fn restart(&mut self) {
+        let empty = vec![0; usize::try_from(QUEUE_SPAN).unwrap()];
+        self.memory
+            .write_slice(&empty, GuestAddress(self.base))
+            .unwrap();
+        (self.next_descriptor, self.avail, self.seen) = (0, 0, 0);
+    }
+
     /// Notifies the device.
     pub fn kick(&self) {
         self.event.write(1).unwrap();

@@ -1,0 +1,48 @@
+//! The saved form of the vsock device. Connections are not saved: after a restore the guest is told by a transport reset
+//! event that they are gone, and host processes find their sockets closed.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Vsock, VsockError};
+use crate::config::VsockConfig;
+use crate::devices::virtio::queue_state::QueueState;
+
+/// The vsock device as it stands in a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VsockState {
+    /// Address of the guest.
+    pub guest_cid: u64,
+    /// Rx, tx and event queue, when the driver was using them.
+    pub queues: Option<[QueueState; 3]>,
+}
+
+impl Vsock {
+    /// Takes down what a snapshot needs.
+    pub fn state(&self) -> VsockState {
+        VsockState {
+            guest_cid: self.guest_cid(),
+            queues: self.queue_states(),
+        }
+    }
+
+    /// Makes the device again, with the guest due to be told that its connections are gone. The queues go on when the
+    /// transport activates the device with the queues restored from [`VsockState::queues`].
+    ///
+    /// # Errors
+    /// When the socket cannot be made, or another guest address is configured.
+    pub fn from_state(config: &VsockConfig, state: &VsockState) -> Result<Self, VsockError> {
+        let configured = u64::from(config.guest_cid);
+        if configured != state.guest_cid {
+            return Err(VsockError::OtherCid {
+                saved: state.guest_cid,
+                configured,
+            });
+        }
+        let mut vsock = Self::new(config)?;
+        if state.queues.is_some() {
+            vsock.owe_transport_reset();
+        }
+        Ok(vsock)
+    }
+}
