@@ -114,12 +114,6 @@ impl Key {
         hex::encode(self.hash.clone().finalize())[..16].to_owned()
     }
 
-    /// The artefact's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     fn piece(&mut self, label: &str, value: &[u8]) {
         for part in [label.as_bytes(), value] {
             self.hash.update((part.len() as u64).to_le_bytes());

@@ -1,12 +1,26 @@
-//! `cargo xtask`: what a person types.
+//! `cargo xtask`: what a person types to set up, run and test the sandbox daemon.
+//!
+//! ```text
+//! commands/   one module per command
+//!    │  script  daemon  parts  sdks  packages
+//!    │     └──────┴─ host (this machine or a lab) ─ exec, lab/
+//!    └── artifacts/  debs ─ cache, progress
+//! ```
 
+mod artifacts;
 mod cache;
 mod child;
+mod commands;
+mod daemon;
 mod debs;
 mod exec;
+mod host;
 mod lab;
-mod lab_command;
+mod packages;
+mod parts;
 mod progress;
+mod script;
+mod sdks;
 mod signals;
 
 use std::process::ExitCode;
@@ -14,8 +28,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use cache::Ctx;
 use clap::{Parser, Subcommand};
+use commands::{demo, doctor, lab as lab_command, setup, test, up};
 
 /// Set up, run and test the sandbox daemon on this machine.
+///
+/// Start with `cargo xtask demo`: it sets up what is missing, boots microVMs and drives them
+/// with E2B's own SDKs.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
 struct Cli {
@@ -25,6 +43,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Setup(setup::Args),
+    Doctor(doctor::Args),
+    Up(up::Args),
+    Demo(demo::Args),
+    Test(test::Args),
     Lab(lab_command::Args),
     /// First program of a lab (for internal use).
     #[command(hide = true)]
@@ -46,6 +69,11 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
+        Task::Setup(args) => setup::run(&Ctx::new()?, &args),
+        Task::Doctor(args) => doctor::run(&Ctx::new()?, &args),
+        Task::Up(args) => up::run(&Ctx::new()?, &args),
+        Task::Demo(args) => demo::run(&Ctx::new()?, &args),
+        Task::Test(args) => test::run(&Ctx::new()?, &args),
         Task::Lab(args) => lab_command::run(&Ctx::new()?, args),
         Task::LabInit => {
             if let Err(error) = lab::init::run() {

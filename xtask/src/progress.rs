@@ -91,34 +91,6 @@ impl Task {
         }
     }
 
-    /// Turns the spinner into a bar of `total` bytes.
-    pub fn bytes(&self, total: u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_length(total);
-            bar.set_style(style(
-                "{spinner} {prefix:.bold}  {bar:30} {bytes}/{total_bytes} {wide_msg} \
-                 [{elapsed_precise}]",
-            ));
-        }
-    }
-
-    /// Turns the spinner into a bar of `total` steps.
-    pub fn steps(&self, total: u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_length(total);
-            bar.set_style(style(
-                "{spinner} {prefix:.bold}  {bar:30} {pos}/{len} {wide_msg} [{elapsed_precise}]",
-            ));
-        }
-    }
-
-    /// Moves the bar on by `delta`.
-    pub fn advance(&self, delta: u64) {
-        if let Some(bar) = &self.bar {
-            bar.inc(delta);
-        }
-    }
-
     /// Time since the task started.
     #[must_use]
     pub fn elapsed(&self) -> Duration {

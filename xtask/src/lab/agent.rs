@@ -1,26 +1,22 @@
 //! The lab agent: runs inside of the lab and carries out what [`super::client`] asks for.
 //!
-//! A thread per connection. A command is a process group of its own; the group ends with its
-//! first process, or when the connection breaks. What must outlive its command starts itself
-//! with `setsid`.
+//! A thread per connection. A command ([`LocalCommand`]) ends with its first process, or when
+//! the connection breaks.
 
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::ChildStdin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::Signal;
 use rustix::time::{ClockId, Timespec};
 
 use super::wire::{self, Kind, Op, Reply, Request, WINDOW};
-use crate::exec::{CommandLine, Exit, pump};
-
-/// How long output is still taken after a command ended, from processes that left its group.
-const LAST_OUTPUT: Duration = Duration::from_secs(1);
+use crate::exec::local::{Group, LocalCommand};
+use crate::exec::{CommandLine, Output};
 
 /// Serves connections until the lab goes down. `power_off` is called for a shutdown request.
 ///
@@ -59,94 +55,45 @@ fn connection(stream: TcpStream, token: &str, power_off: fn()) -> Result<()> {
             wire::write_line(&mut writer, &ok())?;
             power_off();
         }
-        Op::Exec(command) => match start(&command) {
-            Err(error) => wire::write_line(&mut writer, &Reply::Error(format!("{error:#}")))?,
-            Ok(child) => {
-                wire::write_line(&mut writer, &ok())?;
-                attend(child, reader, writer)?;
-            }
-        },
+        Op::Exec(command) => exec(&command, reader, writer)?,
     }
     Ok(())
 }
 
-fn start(line: &CommandLine) -> Result<Child> {
-    let (program, args) = line.argv.split_first().context("an empty command")?;
-    Command::new(program)
-        .args(args)
-        .env_clear()
-        .envs(&line.env)
-        .current_dir(&line.cwd)
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("could not start '{program}' in {}", line.cwd.display()))
-}
-
-/// A running command's process group. Once its first process is reaped the number may name
-/// another group, so it is only used under the lock and while `alive`.
-#[derive(Clone)]
-struct Group {
-    id: Pid,
-    alive: Arc<Mutex<bool>>,
-}
-
-impl Group {
-    fn signal(&self, signal: Signal) {
-        if *self.alive.lock().unwrap_or_else(PoisonError::into_inner) {
-            let _ = kill_process_group(self.id, signal);
-        }
-    }
-
-    /// Waits for the first process, ends the rest, reaps.
-    fn wait(&self, child: &mut Child) -> std::io::Result<Exit> {
-        while waitid(
-            WaitId::Pid(self.id),
-            WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-        )
-        .is_err_and(|error| error == rustix::io::Errno::INTR)
-        {}
-        self.signal(Signal::KILL);
-        *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = false;
-        child.wait().map(Exit::from)
-    }
-}
-
-/// Carries streams until the command has ended and its output has been sent.
-fn attend(mut child: Child, reader: BufReader<TcpStream>, writer: TcpStream) -> Result<()> {
-    let group = Group {
-        id: Pid::from_child(&child),
-        alive: Arc::new(Mutex::new(true)),
+/// Carries a command's streams until it has ended and its output has been sent.
+fn exec(line: &CommandLine, reader: BufReader<TcpStream>, writer: TcpStream) -> Result<()> {
+    let shared = Arc::new(Mutex::new(writer));
+    let sink = |kind| FrameWriter {
+        kind,
+        writer: Arc::clone(&shared),
     };
-    let writer = Arc::new(Mutex::new(writer));
-    let (sending, all_sent) = mpsc::channel::<()>();
-    let streams: [(Kind, Option<Box<dyn std::io::Read + Send>>); 2] = [
-        (Kind::Stdout, child.stdout.take().map(|s| Box::new(s) as _)),
-        (Kind::Stderr, child.stderr.take().map(|s| Box::new(s) as _)),
-    ];
-    for (kind, stream) in streams {
-        let to = FrameWriter {
-            kind,
-            writer: Arc::clone(&writer),
-        };
-        let sending = sending.clone();
-        std::thread::spawn(move || {
-            let _sending = sending;
-            if let Some(stream) = stream {
-                pump(stream, to);
-            }
-        });
-    }
-    drop(sending);
-    let stdin = child.stdin.take();
-    let (obeying, acknowledge) = (group.clone(), Arc::clone(&writer));
-    std::thread::spawn(move || obey(reader, stdin, acknowledge, &obeying));
+    let output = Output {
+        stdout: Box::new(sink(Kind::Stdout)),
+        stderr: Box::new(sink(Kind::Stderr)),
+    };
+    // Held until the answer is out: frames come after it.
+    let mut writer = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut command = match LocalCommand::spawn(line, output, Signal::KILL) {
+        Ok(command) => command,
+        Err(error) => {
+            return Ok(wire::write_line(
+                &mut *writer,
+                &Reply::Error(format!("{error:#}")),
+            )?);
+        }
+    };
+    wire::write_line(&mut *writer, &ok())?;
+    drop(writer);
+    let (stdin, group) = (command.take_stdin(), command.group());
+    let acknowledge = Arc::clone(&shared);
+    std::thread::spawn(move || obey(reader, stdin, acknowledge, &group));
 
-    let exit = group.wait(&mut child)?;
-    let _ = all_sent.recv_timeout(LAST_OUTPUT);
-    let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+    let exit = loop {
+        if let Some(exit) = command.wait_for(Duration::from_secs(3600))? {
+            break exit;
+        }
+    };
+    let mut writer = shared.lock().unwrap_or_else(PoisonError::into_inner);
     let _ = wire::write_frame(&mut *writer, Kind::Exit, &serde_json::to_vec(&exit)?);
     let _ = writer.shutdown(Shutdown::Both);
     Ok(())

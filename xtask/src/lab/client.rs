@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 
 use super::wire::{self, Kind, Op, Reply, Request, WINDOW};
+use crate::exec::local::told;
 use crate::exec::{CommandLine, Exit, Output};
 
 /// Where a lab's agent is reached, and its token.
@@ -179,11 +180,7 @@ impl RemoteCommand {
     /// # Errors
     /// When the connection broke before.
     pub fn wait_for(&self, timeout: Duration) -> Result<Option<Exit>> {
-        match self.ended.recv_timeout(timeout) {
-            Ok(exit) => exit.map(Some),
-            Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
-            Err(mpsc::RecvTimeoutError::Disconnected) => bail!("the command was waited for twice"),
-        }
+        told(&self.ended, timeout)
     }
 }
 

@@ -144,22 +144,10 @@ impl Lab {
         }
     }
 
-    /// Time from the start of QEMU to the agent's first answer.
-    #[must_use]
-    pub fn boot_time(&self) -> Duration {
-        self.boot
-    }
-
     /// Where the agent answers, for `lab --attach`.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.instance.owner().address
-    }
-
-    /// Where the console's log will be once the lab has ended.
-    #[must_use]
-    pub fn console_log(&self) -> PathBuf {
-        self.instance.kept_log("console")
     }
 
     /// Starts a command in the lab; `SANDBOXD_LAB_SHARE` names the share there.

@@ -1,5 +1,7 @@
 //! Running a command on a host, wherever that host is: the types that direct and lab share.
 
+pub mod local;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -125,6 +127,7 @@ impl Output {
     }
 
     /// Nowhere.
+    #[cfg(test)]
     #[must_use]
     pub fn null() -> Self {
         Self {

@@ -84,7 +84,8 @@ pub fn run(ctx: &Ctx, args: Args) -> Result<ExitCode> {
         .map(|s| Instant::now() + Duration::from_secs(s));
     if let Some(address) = args.attach {
         let running = client(ctx, address)?.spawn(command(ctx, &args), Output::inherit())?;
-        return attend(&running, args.stdin, deadline, || Ok(()));
+        open(&running, args.stdin);
+        return attend(&running, deadline, || Ok(()));
     }
     let mut options = LabOptions::new(ctx)?;
     options.memory_mib = args.memory_mib;
@@ -103,7 +104,8 @@ pub fn run(ctx: &Ctx, args: Args) -> Result<ExitCode> {
         ExitCode::SUCCESS
     } else {
         let running = lab.spawn(command(ctx, &args), Output::inherit())?;
-        attend(&running, args.stdin, deadline, || lab.check())?
+        open(&running, args.stdin);
+        attend(&running, deadline, || lab.check())?
     };
     if args.keep && signals::count() == 0 {
         let address = lab.address().context("the lab has no address")?;
@@ -116,22 +118,26 @@ pub fn run(ctx: &Ctx, args: Args) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// Waits for a command, handing on input and signals.
-fn attend(
-    running: &RemoteCommand,
-    stdin: bool,
-    deadline: Option<Instant>,
-    mut check: impl FnMut() -> Result<()>,
-) -> Result<ExitCode> {
+/// Hands our input on to a command, or gives it none.
+fn open(running: &RemoteCommand, stdin: bool) {
     let input = running.input();
     if stdin {
-        std::thread::spawn({
-            let input = input.clone();
-            move || feed(&input)
-        });
+        std::thread::spawn(move || feed(&input));
     } else {
         input.close();
     }
+}
+
+/// Waits for a command, handing signals on; gives the exit status to end with.
+///
+/// # Errors
+/// When the deadline passes, `check` (asked when the connection breaks) fails, or a second
+/// signal comes.
+pub fn attend(
+    running: &RemoteCommand,
+    deadline: Option<Instant>,
+    mut check: impl FnMut() -> Result<()>,
+) -> Result<ExitCode> {
     let mut seen = signals::count();
     loop {
         match running.wait_for(TICK) {
@@ -148,7 +154,7 @@ fn attend(
                 bail!("interrupted");
             }
             seen = signals::count();
-            input.signal(signals::last().unwrap_or(2));
+            running.input().signal(signals::last().unwrap_or(2));
         }
         if deadline.is_some_and(|at| Instant::now() >= at) {
             bail!("the time limit is over");
@@ -208,8 +214,11 @@ fn client(ctx: &Ctx, address: Option<SocketAddr>) -> Result<Client> {
     }
 }
 
-/// `512` or `512M` in MiB, `8G` in GiB.
-fn memory(text: &str) -> Result<u32, String> {
+/// A size of memory in MiB: `4096` or `4096M` in MiB, `8G` in GiB.
+///
+/// # Errors
+/// When it is something else, or outside of 1 GiB to 1 TiB.
+pub fn memory(text: &str) -> Result<u32, String> {
     let (digits, factor) = match text.strip_suffix(['G', 'g']) {
         Some(digits) => (digits, 1024),
         None => (text.strip_suffix(['M', 'm']).unwrap_or(text), 1),

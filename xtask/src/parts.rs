@@ -1,0 +1,96 @@
+//! Everything that a running daemon is made of, built or taken from the cache.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::artifacts;
+use crate::cache::Ctx;
+
+/// Where everything is.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The guest's kernel, an ELF file.
+    pub kernel: PathBuf,
+    /// The guest agent's disk.
+    pub agent_disk: PathBuf,
+    /// What each sandbox's writable disk starts as.
+    pub overlay: PathBuf,
+    /// Folder of template folders.
+    pub templates: PathBuf,
+    /// The daemon.
+    pub sandboxd: PathBuf,
+    /// The process of one microVM.
+    pub microvm: PathBuf,
+}
+
+impl Parts {
+    /// All parts, built when missing or out of date.
+    ///
+    /// # Errors
+    /// When one can't be built.
+    pub fn get(ctx: &Ctx) -> Result<Self> {
+        let programs = programs(ctx)?;
+        Ok(Self {
+            agent_disk: artifacts::agent(ctx)?.join("agent.erofs"),
+            kernel: artifacts::kernel(ctx)?.join("vmlinux"),
+            overlay: artifacts::overlay(ctx)?.join("overlay.ext4"),
+            templates: artifacts::templates(ctx)?,
+            sandboxd: existing(programs.join("sandboxd"))?,
+            microvm: existing(programs.join("microvm"))?,
+        })
+    }
+}
+
+/// Compiles the daemon and the VMM; cargo knows what is out of date.
+fn programs(ctx: &Ctx) -> Result<PathBuf> {
+    let task = ctx.progress.task("daemon and VMM");
+    let log = ctx.cache.dir("logs")?.join("programs.log");
+    std::fs::write(&log, "")?;
+    // In the cache: all clones on this machine share what they have in common.
+    let target = ctx.cache.dir("target/programs")?;
+    task.run(
+        cargo(ctx)
+            .args([
+                "build",
+                "--release",
+                "--locked",
+                "--package",
+                "sandboxd",
+                "--package",
+                "vmm",
+            ])
+            .args(["--bins", "--target-dir"])
+            .arg(&target),
+        &log,
+    )?;
+    task.done("");
+    Ok(target.join("release"))
+}
+
+/// The cargo that runs us, in the workspace.
+#[must_use]
+pub fn cargo(ctx: &Ctx) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(&ctx.workspace);
+    // Cargo sets these for us; they would mislead build scripts of what it builds for us.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}
+
+fn existing(path: PathBuf) -> Result<PathBuf> {
+    ensure!(is_executable(&path), "cargo built no {}", path.display());
+    path.canonicalize()
+        .context("a program that was just there is gone")
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
