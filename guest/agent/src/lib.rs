@@ -17,6 +17,7 @@ pub mod endpoints;
 pub mod errors;
 pub mod files;
 pub mod filesystem;
+pub mod init;
 pub mod listen;
 pub mod log;
 pub mod machine;

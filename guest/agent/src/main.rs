@@ -2,10 +2,16 @@
 
 use std::process::ExitCode;
 
-use guest_agent::{log, standalone};
+use guest_agent::{init, log, standalone};
 
 fn main() -> ExitCode {
     log::install();
+    if init::is_pid_1() {
+        // As PID 1 the arguments are what the kernel did not understand of its command line.
+        let Err(error) = init::run();
+        eprintln!("guest-agent: {error}");
+        return ExitCode::FAILURE;
+    }
     let options = match standalone::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(error) => {

@@ -81,6 +81,14 @@ impl UserCgroup {
         self.write("memory.max", &memory.to_string())
     }
 
+    /// Kills every process in the group.
+    ///
+    /// # Errors
+    /// [`CgroupError::File`]; kernels before 5.14 have no `cgroup.kill`.
+    pub fn kill(&self) -> Result<(), CgroupError> {
+        self.write("cgroup.kill", "1")
+    }
+
     fn write(&self, name: &str, value: &str) -> Result<(), CgroupError> {
         let path = self.dir.join(name);
         fs::write(&path, value).map_err(|error| CgroupError::File { path, error })

@@ -1,0 +1,167 @@
+//! The microVM as the machine under the agent: takes on a sandbox's identity for real.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use agent_protocol::control::{Configure, Limits};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustix::system::RebootCommand;
+use rustix::time::{ClockId, Timespec};
+
+use super::{entropy, network};
+use crate::machine::{Machine, MachineError};
+use crate::metrics;
+use crate::process::cgroup::UserCgroup;
+
+/// Where the sandbox's variables lie as files (envd).
+const VARIABLES_DIR: &str = "/run/e2b";
+
+/// Longest host name (`HOST_NAME_MAX`, limits.h of Linux).
+const MAX_HOSTNAME_LEN: usize = 64;
+
+/// Why an identity is refused before the kernel is asked.
+#[derive(Debug, thiserror::Error)]
+enum IdentityError {
+    /// The host name is empty, too long, or holds other characters than letters, digits, `-` and `.`.
+    #[error(
+        "The host name is empty, too long, or holds other characters than letters, digits, `-` and `.`."
+    )]
+    Hostname,
+    /// The time is out of the clock's range.
+    #[error("The time is out of the clock's range.")]
+    Time,
+    /// User processes have no cgroup, so that no limit can be set.
+    #[error("User processes have no cgroup, so that no limit can be set.")]
+    NoCgroup,
+}
+
+/// The microVM.
+#[derive(Debug)]
+pub struct Guest {
+    cgroup: Option<Arc<UserCgroup>>,
+}
+
+impl Guest {
+    /// A guest whose user processes live in `cgroup`.
+    pub fn new(cgroup: Option<Arc<UserCgroup>>) -> Self {
+        Self { cgroup }
+    }
+
+    fn limit(&self, limits: Limits) -> Result<(), MachineError> {
+        let step = "The limits are not set";
+        let cgroup = self
+            .cgroup
+            .as_ref()
+            .ok_or(IdentityError::NoCgroup)
+            .map_err(MachineError::step(step))?;
+        let memory = memory_max(metrics::total_memory(), limits.memory_reserve_mib);
+        cgroup
+            .limit(limits.pids_max, memory)
+            .map_err(MachineError::step(step))
+    }
+}
+
+/// `memory.max` for user processes: everything but the reserve, at least half of the memory.
+fn memory_max(total: u64, reserve_mib: u64) -> u64 {
+    total
+        .saturating_sub(reserve_mib.saturating_mul(1 << 20))
+        .max(total / 2)
+}
+
+fn set_hostname(name: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    if name.is_empty() || name.len() > MAX_HOSTNAME_LEN || !name.chars().all(valid) {
+        return Err(IdentityError::Hostname.into());
+    }
+    rustix::system::sethostname(name.as_bytes())?;
+    // The template's may be links; the files are made anew.
+    for (path, text) in [
+        ("/etc/hostname", format!("{name}\n")),
+        ("/etc/hosts", network::hosts_text(name)),
+    ] {
+        let _ = fs::remove_file(path);
+        fs::write(path, text)?;
+    }
+    Ok(())
+}
+
+fn add_entropy(text: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    Ok(entropy::credit(&STANDARD.decode(text)?)?)
+}
+
+impl Machine for Guest {
+    fn take_identity(&self, configure: &Configure) -> Result<(), MachineError> {
+        if let Some(text) = &configure.entropy {
+            add_entropy(text).map_err(MachineError::step("The host's randomness is not taken"))?;
+        }
+        self.set_clock(configure.unix_time_ns)?;
+        set_hostname(&configure.hostname)
+            .map_err(MachineError::step("The host name is not set"))?;
+        self.limit(configure.limits)?;
+        if let Some(settings) = &configure.network {
+            network::configure(settings)
+                .map_err(MachineError::step("The network is not set up"))?;
+        }
+        Ok(())
+    }
+
+    fn set_clock(&self, unix_time_ns: u64) -> Result<(), MachineError> {
+        let step = "The clock is not set";
+        if unix_time_ns == 0 {
+            return Ok(());
+        }
+        let part = |value: u64| i64::try_from(value).map_err(|_| IdentityError::Time);
+        let tv_sec = part(unix_time_ns / 1_000_000_000).map_err(MachineError::step(step))?;
+        let tv_nsec = part(unix_time_ns % 1_000_000_000).map_err(MachineError::step(step))?;
+        rustix::time::clock_settime(ClockId::Realtime, Timespec { tv_sec, tv_nsec })
+            .map_err(MachineError::step(step))
+    }
+
+    fn publish_variables(&self, variables: &[(&str, &str)]) -> Result<(), MachineError> {
+        let write = || -> io::Result<()> {
+            let dir = Path::new(VARIABLES_DIR);
+            fs::create_dir_all(dir)?;
+            fs::set_permissions(dir, Permissions::from_mode(0o755))?;
+            for (name, value) in variables {
+                fs::write(dir.join(format!(".{name}")), value)?;
+            }
+            Ok(())
+        };
+        write().map_err(MachineError::step(
+            "The sandbox's variables are not published",
+        ))
+    }
+
+    fn sync(&self) {
+        rustix::fs::sync();
+    }
+
+    fn power_off(&self) {
+        // Nothing should write after the sync.
+        if let Some(Err(error)) = self.cgroup.as_ref().map(|group| group.kill()) {
+            tracing::warn!(%error, "user processes are not killed");
+        }
+        rustix::fs::sync();
+        // The microVM ends when its guest resets; there is nothing to come back to.
+        if let Err(error) = rustix::system::reboot(RebootCommand::Restart) {
+            tracing::error!(%error, "the kernel refuses to reboot");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_leaves_the_reserve_but_never_less_than_half() {
+        let gib = 1 << 30;
+        assert_eq!(memory_max(gib, 64), gib - (64 << 20));
+        assert_eq!(memory_max(gib, 1 << 20), gib / 2);
+        assert_eq!(memory_max(gib, u64::MAX), gib / 2);
+    }
+}
