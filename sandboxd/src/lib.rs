@@ -1,6 +1,7 @@
 //! The daemon: E2B-compatible API and proxy over KVM microVMs.
 #![allow(dead_code)]
 mod admission;
+mod api;
 mod egress;
 mod ids;
 mod lifecycle;

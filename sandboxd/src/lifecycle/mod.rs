@@ -13,6 +13,7 @@
 //! | [`expiry`] | deadlines behind one timer |
 //! | [`sandbox`] | one live sandbox: facts, state, machine, traffic |
 //! | [`manager`] | the registry, and the only place where steps become actions |
+//! | [`sampling`] | samples of resource use, bounds of logs |
 //! | [`recovery`] | what a starting daemon does with what an earlier one left |
 //!
 //! Ordering rules:
@@ -24,8 +25,9 @@
 pub mod expiry;
 pub mod manager;
 pub mod recovery;
+pub mod sampling;
 pub mod sandbox;
 pub mod state;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -1,0 +1,144 @@
+//! Create, show, kill.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::wire::{CreateRequest, Sandbox, SandboxDetail, Version};
+use crate::api::error::ApiError;
+use crate::api::extract::{Body, Id};
+use crate::api::{App, no_content};
+use crate::ids::SandboxId;
+use crate::lifecycle::manager::{Created, Spec};
+use crate::machine::Stages;
+use crate::moment::Moment;
+use crate::store::idempotency::Begin;
+
+/// Names a create, so that a repeated one creates nothing twice (1 to 255 of `a-z 0-9 -`).
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+pub async fn create_v1(
+    State(app): State<App>,
+    body: Body<CreateRequest>,
+) -> Result<Response, ApiError> {
+    let spec = check(&app, body.value, Version::V1)?;
+    let created = app.manager.create(new_id()?, spec, false).await?;
+    Ok(answer(&app, &created))
+}
+
+pub async fn create_v2(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Body<CreateRequest>,
+) -> Result<Response, ApiError> {
+    let key = idempotency_key(&headers)?;
+    let spec = check(&app, body.value, Version::V2)?;
+    let id = new_id()?;
+    let Some(key) = key else {
+        let created = app.manager.create(id, spec, false).await?;
+        return Ok(answer(&app, &created));
+    };
+    let begun = app
+        .manager
+        .store()
+        .begin(key.clone(), body.hash, id.clone(), Moment::now())
+        .await?;
+    match begun {
+        Begin::Repeat(json) => Ok(repeated(json)),
+        Begin::InProgress => Err(ApiError::KeyInProgress),
+        Begin::Mismatch => Err(ApiError::KeyReused),
+        Begin::Fresh => {
+            // A task of its own, so that the key gets its outcome even when this client goes away.
+            let task = tokio::spawn(create_with_key(app, id, spec, key));
+            task.await.map_err(|error| ApiError::internal(&error))?
+        }
+    }
+}
+
+async fn create_with_key(
+    app: App,
+    id: SandboxId,
+    spec: Spec,
+    key: String,
+) -> Result<Response, ApiError> {
+    let store = app.manager.store().clone();
+    match app.manager.create(id, spec, true).await {
+        Ok(created) => {
+            let sandbox = Sandbox::new(&created.view, app.domain.as_deref());
+            let json = serde_json::to_string(&sandbox).map_err(|e| ApiError::internal(&e))?;
+            store.finish(key, json).await?;
+            Ok(answer(&app, &created))
+        }
+        Err(error) => {
+            store.abandon(key).await?;
+            Err(error.into())
+        }
+    }
+}
+
+pub async fn show(State(app): State<App>, Id(id): Id) -> Result<Response, ApiError> {
+    let sandbox = app.manager.running(&id);
+    let view = sandbox.and_then(|sandbox| sandbox.view());
+    let view = view.ok_or_else(|| ApiError::NoSandbox(id.to_string()))?;
+    let detail = SandboxDetail::new(&view, app.domain.as_deref());
+    Ok(axum::Json(detail).into_response())
+}
+
+pub async fn kill(State(app): State<App>, Id(id): Id) -> Result<Response, ApiError> {
+    let killed = app.manager.kill(&id).await;
+    // Whoever is second is told what a third would be: the sandbox is gone.
+    killed.map_err(|_| ApiError::NoSandbox(id.to_string()))?;
+    Ok(no_content())
+}
+
+fn check(app: &App, request: CreateRequest, version: Version) -> Result<Spec, ApiError> {
+    request.check(
+        version,
+        &app.templates,
+        app.manager.bounds().longest_life,
+        app.default_egress,
+    )
+}
+
+fn new_id() -> Result<SandboxId, ApiError> {
+    SandboxId::generate().map_err(|error| ApiError::internal(&error))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let valid = |key: &&str| {
+        (1..=255).contains(&key.len())
+            && key
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    let key = value.to_str().ok().filter(valid);
+    let key = key.ok_or_else(|| ApiError::Field {
+        field: "Idempotency-Key",
+        why: "it must be 1 to 255 lower-case letters, digits and hyphens".to_owned(),
+    })?;
+    Ok(Some(key.to_owned()))
+}
+
+fn answer(app: &App, created: &Created) -> Response {
+    let sandbox = Sandbox::new(&created.view, app.domain.as_deref());
+    let mut response = (StatusCode::CREATED, axum::Json(sandbox)).into_response();
+    if let Ok(value) = HeaderValue::from_str(&server_timing(&created.stages)) {
+        response.headers_mut().insert("server-timing", value);
+    }
+    response
+}
+
+/// The stages of a create as a `Server-Timing` header (W3C Server Timing; durations in milliseconds).
+fn server_timing(stages: &Stages) -> String {
+    let named = stages.named();
+    let entries = named.map(|(name, time)| format!("{name};dur={:.3}", time.as_secs_f64() * 1e3));
+    entries.join(", ")
+}
+
+fn repeated(json: String) -> Response {
+    let kind = [(http::header::CONTENT_TYPE, "application/json")];
+    (StatusCode::CREATED, kind, json).into_response()
+}

@@ -1,0 +1,392 @@
+//! Bodies of creates and of sandboxes, and the rules about them. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::api::error::ApiError;
+use crate::egress::options::{NetworkRequest, is_empty};
+use crate::egress::{Options, Verdict};
+use crate::lifecycle::manager::Spec;
+use crate::lifecycle::sandbox::{Network, View};
+use crate::moment::Moment;
+use crate::templates::{Reference, Templates};
+
+/// A constant that older clients expect; they append it to the sandbox id.
+pub const CLIENT_ID: &str = "6532622b";
+
+/// Most members of `metadata` and of `envVars`.
+const MAX_PAIRS: usize = 1_024;
+
+/// Which create was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// `POST /sandboxes`.
+    V1,
+    /// `POST /v2/sandboxes`.
+    V2,
+}
+
+/// Body of a create request.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CreateRequest {
+    /// Id or alias of the template, with an optional `:tag`.
+    #[serde(rename = "templateID")]
+    pub template_id: String,
+    /// Seconds to live, at least 1; 300 when absent (15 in the first version).
+    pub timeout: Option<i64>,
+    /// Not supported; must be absent or false.
+    pub auto_pause: Option<bool>,
+    /// Not supported; must be absent or true.
+    pub auto_pause_memory: Option<bool>,
+    /// Not supported; must be absent or disabled.
+    pub auto_resume: Option<AutoResume>,
+    /// Whether the sandbox's services ask for a token; always in the second version.
+    pub secure: Option<bool>,
+    /// Whether the sandbox may reach the internet; the server's default when absent.
+    #[serde(rename = "allow_internet_access")]
+    pub allow_internet_access: Option<bool>,
+    /// Network options.
+    pub network: Option<NetworkRequest>,
+    /// Labels of the client.
+    pub metadata: Option<BTreeMap<String, String>>,
+    /// Environment of all processes.
+    pub env_vars: Option<BTreeMap<String, String>>,
+    /// Not supported; must be absent or null.
+    pub mcp: Option<Value>,
+    /// Not supported; must be absent or without tokens.
+    pub iam: Option<Value>,
+    /// Not supported; must be absent or empty.
+    pub volume_mounts: Option<Value>,
+}
+
+/// `autoResume` of a create request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AutoResume {
+    /// Whether traffic wakes a paused sandbox.
+    pub enabled: bool,
+}
+
+/// Answer to create and connect.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sandbox {
+    /// Template id.
+    #[serde(rename = "templateID")]
+    pub template_id: String,
+    /// Sandbox id.
+    #[serde(rename = "sandboxID")]
+    pub sandbox_id: String,
+    /// A constant.
+    #[serde(rename = "clientID")]
+    pub client_id: String,
+    /// First alias of the template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// Version of the sandbox's services.
+    pub envd_version: String,
+    /// Token of the sandbox's services, when they are secured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub envd_access_token: Option<String>,
+    /// Token of the other ports, when they are private.
+    pub traffic_access_token: Option<String>,
+    /// Domain under which the sandbox is reached, when it is not the client's default.
+    pub domain: Option<String>,
+}
+
+/// A sandbox in a list.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedSandbox {
+    /// Template id.
+    #[serde(rename = "templateID")]
+    pub template_id: String,
+    /// First alias of the template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// Sandbox id.
+    #[serde(rename = "sandboxID")]
+    pub sandbox_id: String,
+    /// A constant.
+    #[serde(rename = "clientID")]
+    pub client_id: String,
+    /// When it began to run.
+    #[schema(value_type = String)]
+    pub started_at: Moment,
+    /// When it will be ended.
+    #[schema(value_type = String)]
+    pub end_at: Moment,
+    /// Virtual processors.
+    pub cpu_count: u8,
+    /// Memory in MiB.
+    #[serde(rename = "memoryMB")]
+    pub memory_mb: u32,
+    /// Disk in MiB.
+    #[serde(rename = "diskSizeMB")]
+    pub disk_size_mb: u32,
+    /// Labels of the client.
+    pub metadata: BTreeMap<String, String>,
+    /// `running`.
+    pub state: State,
+    /// Version of the sandbox's services.
+    pub envd_version: String,
+}
+
+/// A sandbox with everything about it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SandboxDetail {
+    /// What a list shows.
+    #[serde(flatten)]
+    pub listed: ListedSandbox,
+    /// Token of the sandbox's services, when they are secured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub envd_access_token: Option<String>,
+    /// As the create request said.
+    pub allow_internet_access: Option<bool>,
+    /// Domain under which the sandbox is reached, when it is not the client's default.
+    pub domain: Option<String>,
+    /// Network options as the client wrote them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Value>,
+    /// What happens at the end of its time.
+    pub lifecycle: Lifecycle,
+}
+
+/// What happens at the end of a sandbox's time.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Lifecycle {
+    /// Whether traffic wakes it.
+    pub auto_resume: bool,
+    /// `kill`.
+    pub on_timeout: OnTimeout,
+}
+
+/// What happens when the time is over.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnTimeout {
+    /// The sandbox is killed.
+    Kill,
+}
+
+/// State of a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It runs.
+    Running,
+    /// It is paused.
+    Paused,
+}
+
+impl Sandbox {
+    /// A sandbox as create and connect show it.
+    pub fn new(view: &View, domain: Option<&str>) -> Self {
+        Self {
+            template_id: view.facts.template_id.clone(),
+            sandbox_id: view.id.to_string(),
+            client_id: CLIENT_ID.to_owned(),
+            alias: view.facts.alias.clone(),
+            envd_version: agent_protocol::ENVD_VERSION.to_owned(),
+            envd_access_token: view.facts.access_token.clone(),
+            traffic_access_token: view.facts.traffic_token.clone(),
+            domain: domain.map(str::to_owned),
+        }
+    }
+}
+
+impl From<&View> for ListedSandbox {
+    fn from(view: &View) -> Self {
+        let facts = &view.facts;
+        Self {
+            template_id: facts.template_id.clone(),
+            alias: facts.alias.clone(),
+            sandbox_id: view.id.to_string(),
+            client_id: CLIENT_ID.to_owned(),
+            started_at: view.span.started_at,
+            end_at: view.span.end_at,
+            cpu_count: facts.vcpus,
+            memory_mb: facts.memory_mib,
+            disk_size_mb: facts.disk_mib,
+            metadata: facts.metadata.clone(),
+            state: State::Running,
+            envd_version: agent_protocol::ENVD_VERSION.to_owned(),
+        }
+    }
+}
+
+impl SandboxDetail {
+    /// A sandbox with everything about it.
+    pub fn new(view: &View, domain: Option<&str>) -> Self {
+        Self {
+            listed: view.into(),
+            envd_access_token: view.facts.access_token.clone(),
+            allow_internet_access: view.network.allow_internet_access,
+            domain: domain.map(str::to_owned),
+            network: view.network.wire.clone(),
+            lifecycle: Lifecycle {
+                auto_resume: false,
+                on_timeout: OnTimeout::Kill,
+            },
+        }
+    }
+}
+
+impl CreateRequest {
+    /// What the request asks for, or why it cannot be had.
+    pub fn check(
+        self,
+        version: Version,
+        templates: &Templates,
+        longest_life: u32,
+        default_egress: Verdict,
+    ) -> Result<Spec, ApiError> {
+        self.refuse_unsupported()?;
+        let default = match version {
+            Version::V1 => 15,
+            Version::V2 => 300,
+        };
+        let timeout = seconds(
+            "timeout",
+            self.timeout,
+            default.min(longest_life),
+            1,
+            longest_life,
+        )?;
+        let secure = match (version, self.secure) {
+            (Version::V2, Some(false)) => {
+                return Err(field(
+                    "secure",
+                    "sandboxes of this version are always secured",
+                ));
+            }
+            (Version::V2, _) => true,
+            (Version::V1, secure) => secure.unwrap_or(false),
+        };
+        let network = self.network.unwrap_or_default();
+        let options = Options::check(&network, self.allow_internet_access, default_egress)?;
+        if !options.allow_public_traffic && !secure {
+            return Err(field(
+                "network.allowPublicTraffic",
+                "a sandbox without public traffic must be secure",
+            ));
+        }
+        let env = self.env_vars.unwrap_or_default();
+        let metadata = self.metadata.unwrap_or_default();
+        pairs("metadata", &metadata)?;
+        pairs("envVars", &env)?;
+        if let Some(name) = env
+            .keys()
+            .find(|name| name.is_empty() || name.contains('='))
+        {
+            let why = format!("`{}` cannot be the name of a variable", shortened(name));
+            return Err(field("envVars", &why));
+        }
+        let wire = (network != NetworkRequest::default())
+            .then(|| serde_json::to_value(&network).unwrap_or_default());
+        Ok(Spec {
+            template: template(&self.template_id, templates)?,
+            timeout,
+            metadata,
+            env,
+            secure,
+            public: options.allow_public_traffic,
+            mask_request_host: options.mask_request_host,
+            network: Network {
+                policy: options.policy,
+                allow_internet_access: self.allow_internet_access,
+                wire,
+            },
+        })
+    }
+
+    fn refuse_unsupported(&self) -> Result<(), ApiError> {
+        let off = |value: &Option<Value>| value.as_ref().is_none_or(is_empty);
+        let no_tokens = self
+            .iam
+            .as_ref()
+            .is_none_or(|iam| is_empty(iam) || *iam == serde_json::json!({"tokens": {}}));
+        let unsupported = [
+            ("autoPause", self.auto_pause == Some(true)),
+            ("autoResume", self.auto_resume.is_some_and(|a| a.enabled)),
+            ("mcp", self.mcp.is_some()),
+            ("iam", !no_tokens),
+            ("volumeMounts", !off(&self.volume_mounts)),
+        ];
+        if let Some((name, _)) = unsupported.into_iter().find(|(_, asked)| *asked) {
+            return Err(ApiError::Option(name));
+        }
+        if self.auto_pause_memory == Some(false) {
+            return Err(field(
+                "autoPauseMemory",
+                "it has a meaning only with autoPause",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Finds the template that a request names.
+fn template(
+    name: &str,
+    templates: &Templates,
+) -> Result<std::sync::Arc<crate::templates::Template>, ApiError> {
+    let reference = Reference::parse(name).ok_or_else(|| {
+        let why = format!("`{}` is not the name of a template", shortened(name));
+        field("templateID", &why)
+    })?;
+    templates
+        .resolve(&reference)
+        .ok_or_else(|| ApiError::NoTemplate(shortened(name)))
+}
+
+/// A number of seconds between `least` and `most`.
+pub fn seconds(
+    name: &'static str,
+    value: Option<i64>,
+    default: u32,
+    least: u32,
+    most: u32,
+) -> Result<u32, ApiError> {
+    match value.map(u32::try_from) {
+        None => Ok(default),
+        Some(Ok(seconds)) if (least..=most).contains(&seconds) => Ok(seconds),
+        Some(_) => {
+            let why = format!("it must be a number of seconds from {least} to {most}");
+            Err(field(name, &why))
+        }
+    }
+}
+
+fn pairs(name: &'static str, map: &BTreeMap<String, String>) -> Result<(), ApiError> {
+    if map.len() > MAX_PAIRS {
+        return Err(field(
+            name,
+            &format!("it has more than {MAX_PAIRS} members"),
+        ));
+    }
+    if map
+        .iter()
+        .any(|(key, value)| key.contains('\0') || value.contains('\0'))
+    {
+        return Err(field(name, "it holds a zero character"));
+    }
+    Ok(())
+}
+
+fn field(field: &'static str, why: &str) -> ApiError {
+    ApiError::Field {
+        field,
+        why: why.to_owned(),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(100).collect()
+}

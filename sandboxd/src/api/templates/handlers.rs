@@ -1,0 +1,57 @@
+//! Reading templates.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+
+use super::wire::{ListQuery, TemplateAlias, TemplateBuild, TemplateDetail, TemplateInfo};
+use crate::api::App;
+use crate::api::error::ApiError;
+use crate::api::extract::{Name, Params};
+use crate::templates::{Reference, Template};
+
+pub async fn list(
+    State(app): State<App>,
+    Params(_): Params<ListQuery>,
+) -> Result<Response, ApiError> {
+    let used = app.manager.store().template_use().await?;
+    let templates = app.templates.iter();
+    let infos: Vec<_> = templates
+        .map(|template| TemplateInfo::new(template, used.get(&template.id)))
+        .collect();
+    Ok(axum::Json(infos).into_response())
+}
+
+pub async fn show(
+    State(app): State<App>,
+    Name(name): Name,
+    Params(_): Params<ListQuery>,
+) -> Result<Response, ApiError> {
+    let template = find(&app, &name)?;
+    let used = app.manager.store().template_use().await?;
+    let detail = TemplateDetail {
+        template: TemplateInfo::new(&template, used.get(&template.id)),
+        builds: vec![TemplateBuild::from(&*template)],
+    };
+    Ok(axum::Json(detail).into_response())
+}
+
+pub async fn alias(State(app): State<App>, Name(name): Name) -> Result<Response, ApiError> {
+    let template = find(&app, &name)?;
+    let alias = TemplateAlias {
+        template_id: template.id.clone(),
+        public: true,
+    };
+    Ok(axum::Json(alias).into_response())
+}
+
+fn find(app: &App, name: &str) -> Result<Arc<Template>, ApiError> {
+    let shown: String = name.chars().take(100).collect();
+    let reference = Reference::parse(name).ok_or_else(|| ApiError::Field {
+        field: "template",
+        why: format!("`{shown}` is not the name of a template"),
+    })?;
+    let template = app.templates.resolve(&reference);
+    template.ok_or(ApiError::NoTemplate(shown))
+}
