@@ -17,6 +17,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
@@ -52,6 +53,14 @@ impl ProcessId {
         Self::of(self.pid) == Some(self)
     }
 
+    /// Processor time it has had so far.
+    #[must_use]
+    pub fn cpu_time(self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let ticks = parse_cpu(&stat).unwrap_or(0);
+        Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+    }
+
     fn kill(self) {
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw)
             && self.alive()
@@ -66,6 +75,17 @@ fn parse_stat(stat: &str) -> Option<(u64, char)> {
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
     let state = fields.next()?.chars().next()?;
     Some((fields.nth(18)?.parse().ok()?, state))
+}
+
+/// User and system time, in ticks.
+fn parse_cpu(stat: &str) -> Option<u64> {
+    let mut fields = stat
+        .get(stat.rfind(')')? + 1..)?
+        .split_whitespace()
+        .skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    user.checked_add(system)
 }
 
 /// What `owner.json` holds.
@@ -266,6 +286,7 @@ mod tests {
     fn a_name_with_brackets_does_not_confuse() {
         let stat = "7 (a) R (b) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 99 1";
         assert_eq!(parse_stat(stat), Some((4242, 'S')));
+        assert_eq!(parse_cpu(stat), Some(5 + 6));
         assert_eq!(parse_stat("nonsense"), None);
     }
 

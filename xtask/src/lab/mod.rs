@@ -55,6 +55,11 @@ use wire::{AGENT_PORT, LabConfig};
 /// How long the lab may take from the request to power off until QEMU has ended.
 const POWER_OFF: Duration = Duration::from_secs(15);
 
+/// A busy machine gets this many times the boot limit, as long as QEMU has had less than a
+/// [`STARVED`]th of the limit as processor time: starting over would not help it.
+const PATIENCE: u32 = 4;
+const STARVED: u32 = 4;
+
 /// Ports tried before giving up on finding a free one.
 const PORT_TRIES: usize = 20;
 
@@ -239,10 +244,13 @@ impl Lab {
                     tail(&console)
                 );
             }
-            if started.elapsed() > options.boot_limit {
+            let cpu = ProcessId::of(id).map_or(Duration::ZERO, ProcessId::cpu_time);
+            if over(started.elapsed(), cpu, options.boot_limit) {
                 bail!(
-                    "the lab did not come up within {}; its console:\n{}",
-                    seconds(options.boot_limit),
+                    "the lab did not come up within {} (QEMU had {} of processor time); its \
+                     console:\n{}",
+                    seconds(started.elapsed()),
+                    seconds(cpu),
                     tail(&console)
                 );
             }
@@ -276,6 +284,11 @@ impl Drop for Lab {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
+}
+
+/// Whether a boot that took `elapsed`, `cpu` of it on a processor, has taken too long.
+fn over(elapsed: Duration, cpu: Duration, limit: Duration) -> bool {
+    elapsed > limit * PATIENCE || (elapsed > limit && cpu > limit / STARVED)
 }
 
 /// Kills and reaps on the way out of a failed start.
@@ -353,4 +366,19 @@ fn initramfs(
     archive.resize(archive.len().next_multiple_of(4), 0);
     archive.extend(extra.finish());
     Ok(archive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_starved_boot_gets_more_time_but_not_for_ever() {
+        let s = Duration::from_secs;
+        let limit = s(120);
+        assert!(!over(s(119), s(100), limit));
+        assert!(over(s(121), s(100), limit));
+        assert!(!over(s(121), s(10), limit));
+        assert!(over(s(481), s(10), limit));
+    }
 }
