@@ -12,6 +12,8 @@ for folder in "$@"; do
     find "$folder" -name __pycache__ -type d -prune -exec rm -rf {} +
     python3 -m compileall -q -f --invalidation-mode unchecked-hash \
         -x 'lib2to3/tests|/bad_coding|/badsyntax' "$folder"
+    # Who owns the sources owns what was compiled from them, or `pip uninstall` fails.
+    chown -R --reference="$folder" "$folder"
 done
 
 rm -rf /var/cache/apt/* /var/lib/apt/lists/* /var/cache/debconf/*-old /var/cache/ldconfig/* \

@@ -3,8 +3,8 @@
 
     python3.11 guest/images/lock.py guest/images/code-interpreter-v1
 
-Asks pip which wheels it would install for CPython 3.11 on x86_64 and pins each with its version
-and SHA-256. Run it to take in newer versions; the builder itself only ever reads the lock.
+Asks pip which wheels it would install for the image's CPython (bookworm's 3.11.2) on x86_64 with
+glibc 2.36, and pins each with its version and SHA-256. Run it to take in newer versions; the builder itself only ever reads the lock.
 """
 
 import json
@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 
-HEADER = "# Every wheel of the image, exactly: CPython 3.11, x86_64. Made from requirements.in by ../lock.py.\n"
+HEADER = "# Every wheel of the image, exactly: CPython 3.11.2, x86_64. Made from requirements.in by ../lock.py.\n"
+PYTHON = "3.11.2"
+GLIBC_MINOR = 36
 
 
 def main(image: pathlib.Path) -> None:
@@ -23,9 +25,12 @@ def main(image: pathlib.Path) -> None:
         venv = pathlib.Path(scratch) / "venv"
         report = pathlib.Path(scratch) / "report.json"
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        platforms = [f"--platform=manylinux_2_{minor}_x86_64" for minor in range(GLIBC_MINOR, 4, -1)]
         subprocess.run(
             [venv / "bin/pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--only-binary=:all:"]
-            + ["--report", report, "-r", image / "requirements.in"],
+            + ["--implementation=cp", "--abi=cp311", f"--python-version={PYTHON}", *platforms]
+            + ["--platform=manylinux2014_x86_64", "--target", scratch, "--report", report]
+            + ["-r", image / "requirements.in"],
             check=True,
         )
         found = json.loads(report.read_text())["install"]

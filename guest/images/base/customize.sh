@@ -4,7 +4,7 @@ set -eu
 
 # `user`, uid 1000: administrator without a password, owner of /code and of /usr/local, so that
 # `pip install` and `npm install -g` work without sudo.
-useradd --uid 1000 --user-group --create-home --shell /bin/bash user
+useradd --uid 1000 --user-group --groups sudo --create-home --shell /bin/bash user
 chmod 755 /home/user
 echo 'user ALL=(ALL:ALL) NOPASSWD: ALL' >/etc/sudoers.d/user
 chmod 440 /etc/sudoers.d/user

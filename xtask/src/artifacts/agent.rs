@@ -104,7 +104,7 @@ fn is_static(elf: &[u8]) -> bool {
         return false;
     };
     (0..count).all(|i| {
-        let start = table.checked_add(i * size).unwrap_or(usize::MAX);
+        let start = table.saturating_add(i * size);
         start
             .checked_add(4)
             .and_then(|end| elf.get(start..end))

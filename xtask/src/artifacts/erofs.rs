@@ -44,16 +44,3 @@ pub fn pack(task: &Task, log: &Path, tree: &Path, image: &Path, owners: Owners) 
     mkfs.arg(image).arg(tree);
     task.run(&mut mkfs, log)
 }
-
-/// Unpacks `image` into the folder `tree`, owners and modes as packed.
-///
-/// # Errors
-/// When `fsck.erofs` is missing or fails.
-pub fn unpack(task: &Task, log: &Path, image: &Path, tree: &Path) -> Result<()> {
-    task.message("unpacking the parent image");
-    let mut fsck = Command::new("fsck.erofs");
-    fsck.arg(format!("--extract={}", tree.display()))
-        .arg("--overwrite")
-        .arg(image);
-    task.run(&mut fsck, log)
-}

@@ -25,6 +25,9 @@ const BUILDER: &str = "1";
 /// The image's file name.
 pub const ROOTFS: &str = "rootfs.erofs";
 
+/// The packed tree of an image that others may start from.
+const TREE: &str = "tree.tar";
+
 /// Folders that the agent mounts over: there, and empty.
 const MOUNT_POINTS: [(&str, u32); 5] = [
     ("dev", 0o755),
@@ -33,9 +36,6 @@ const MOUNT_POINTS: [(&str, u32); 5] = [
     ("run", 0o755),
     ("tmp", 0o1777),
 ];
-
-/// Images that images may start from, at most, one after the other.
-const MAX_DEPTH: usize = 8;
 
 /// The names of all images that have a recipe, sorted.
 ///
@@ -81,14 +81,6 @@ pub fn templates(ctx: &Ctx) -> Result<PathBuf> {
 /// # Errors
 /// When there is no such recipe, this process isn't root, or a step fails.
 pub fn image(ctx: &Ctx, name: &str) -> Result<PathBuf> {
-    image_at_depth(ctx, name, 0)
-}
-
-fn image_at_depth(ctx: &Ctx, name: &str, depth: usize) -> Result<PathBuf> {
-    ensure!(
-        depth < MAX_DEPTH,
-        "the image '{name}' starts from itself, by way of others"
-    );
     let images = ctx.workspace.join("guest/images");
     let dir = images.join(name);
     let recipe = Recipe::load(&dir)?;
@@ -97,12 +89,18 @@ fn image_at_depth(ctx: &Ctx, name: &str, depth: usize) -> Result<PathBuf> {
         .file(&images.join("enter.sh"))?
         .file(&images.join("finish.sh"))?
         .dir(&dir)?;
-    let parent = match &recipe.from {
-        Some(parent) => Some(image_at_depth(ctx, parent, depth + 1)?),
-        None => None,
-    };
-    if let Some(parent) = &parent {
-        key = key.text("from", &parent.to_string_lossy());
+    let mut parent = None;
+    if let Some(from) = &recipe.from {
+        ensure!(
+            Recipe::load(&images.join(from))?.debian.is_some(),
+            "the image '{name}' starts from '{from}', which doesn't start from Debian itself"
+        );
+        let folder = image(ctx, from)?;
+        key = key.text(
+            "from",
+            &folder.file_name().unwrap_or_default().to_string_lossy(),
+        );
+        parent = Some(folder);
     }
     ctx.cache.artifact(&key, |out| {
         let parent = parent.as_deref();
@@ -161,7 +159,7 @@ impl<'a> Build<'a> {
         let dpkg_config = self.dir.join("files/etc/dpkg/dpkg.cfg.d/90sandbox");
         match (parent, &self.recipe.debian) {
             (Some(parent), _) => {
-                erofs::unpack(&self.task, &self.log, &parent.join(ROOTFS), &self.tree)?;
+                self.unpack(parent)?;
             }
             (None, Some(debian)) => {
                 let config = dpkg_config.is_file().then_some(dpkg_config.as_path());
@@ -192,6 +190,9 @@ impl<'a> Build<'a> {
         self.identify(recipe_hash)?;
         self.script(&self.images.join("finish.sh"), &compile)?;
         self.empty_mount_points()?;
+        if self.recipe.debian.is_some() {
+            self.keep_tree(out)?;
+        }
         fs::write(out.join("packages.txt"), bill_of_materials(&self.tree)?)?;
 
         let rootfs = out.join(ROOTFS);
@@ -212,6 +213,42 @@ impl<'a> Build<'a> {
             super::mib(fs::metadata(rootfs)?.len())
         ));
         Ok(())
+    }
+
+    /// Keeps the tree beside the image, for images that start from this one. (Not taken from the
+    /// image itself: erofs-utils 1.5 loses set-user-id bits when it extracts.)
+    fn keep_tree(&self, out: &Path) -> Result<()> {
+        self.task.message("keeping the tree");
+        let mut tar = Command::new("tar");
+        tar.args([
+            "--create",
+            "--sort=name",
+            "--numeric-owner",
+            "--format=posix",
+            "--file",
+        ])
+        .arg(out.join(TREE))
+        .arg("--directory")
+        .arg(&self.tree)
+        .arg(".");
+        self.task.run(&mut tar, &self.log)
+    }
+
+    fn unpack(&self, parent: &Path) -> Result<()> {
+        self.task.message("unpacking the parent's tree");
+        fs::create_dir(&self.tree)?;
+        let mut tar = Command::new("tar");
+        tar.args([
+            "--extract",
+            "--numeric-owner",
+            "--preserve-permissions",
+            "--same-owner",
+            "--file",
+        ])
+        .arg(parent.join(TREE))
+        .arg("--directory")
+        .arg(&self.tree);
+        self.task.run(&mut tar, &self.log)
     }
 
     /// Runs a script inside the tree, if the image has it.

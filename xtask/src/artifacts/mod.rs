@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kernel            guest/kernel + Linux source        → vmlinux, config, System.map, build.log
-//! images/<name>     guest/images/<name> (+ its parent) → rootfs.erofs, template.json, packages.txt
+//! images/<name>     guest/images/<name> (+ its parent) → rootfs.erofs, template.json, packages.txt (tree.tar)
 //! templates         all images                         → <name> → images/<name>/<hash>  (links)
 //! overlay           -                                  → overlay.ext4
 //! agent             the guest-agent crate              → agent.erofs, guest-agent
@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 
 pub use self::agent::agent;
-pub use self::image::{image, templates};
+pub use self::image::templates;
 pub use self::kernel::kernel;
 pub use self::overlay::overlay;
 

@@ -35,6 +35,9 @@ pub const INSTALL: [&str; 14] = [
     "/.build/requirements.lock",
 ];
 
+/// The image's Python, bookworm's: wheels may ask for a newer patch level than it has.
+const PYTHON: &str = "--python-version=3.11.2";
+
 /// The newest C library that wheels may ask for: bookworm has 2.36.
 const GLIBC_MINOR: u32 = 36;
 
@@ -69,11 +72,7 @@ impl Wheels<'_> {
             "--no-deps",
         ])
         .args(["--only-binary=:all:", "--require-hashes"])
-        .args([
-            "--implementation=cp",
-            "--python-version=3.11",
-            "--abi=cp311",
-        ])
+        .args(["--implementation=cp", PYTHON, "--abi=cp311"])
         .args(platforms())
         .arg("-r")
         .arg(&lock)
