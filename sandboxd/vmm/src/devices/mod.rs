@@ -2,6 +2,7 @@
 
 pub mod block;
 pub mod legacy;
+pub mod net;
 pub mod rng;
 pub mod virtio;
 pub mod vmgenid;

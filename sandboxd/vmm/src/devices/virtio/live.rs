@@ -10,7 +10,8 @@
 //! Ordering rules:
 //! 1. Work per event is bounded. Who stops with chains still in the ring either kicks the queue's own event, so that the
 //!    loop comes back after it has served the other devices, or waits for another event of its own; nobody spins.
-//! 2. `rearm` comes after the last `pop` that found nothing; when it answers true, chains slipped in between.
+//! 2. `rearm` comes right after the `pop` that found nothing, and before any `unpop`: it asks for a notification behind the
+//!    last chain that was taken. When it answers true, chains slipped in between.
 //! 3. `signal` comes last.
 
 use std::os::fd::{AsRawFd, RawFd};

@@ -81,6 +81,8 @@ pub struct DriverQueue {
     next_descriptor: u16,
     avail: u16,
     seen: u16,
+    /// Whether VIRTIO_F_RING_EVENT_IDX counts as negotiated.
+    pub event_idx: bool,
     /// The queue's notification.
     pub event: Arc<EventFd>,
 }
@@ -95,6 +97,7 @@ impl DriverQueue {
             next_descriptor: 0,
             avail: 0,
             seen: 0,
+            event_idx: false,
             event: Arc::new(EventFd::new(EFD_NONBLOCK).unwrap()),
         }
     }
@@ -107,6 +110,7 @@ impl DriverQueue {
         queue.set_desc_table_address(low(0), Some(0));
         queue.set_avail_ring_address(low(AVAIL), Some(0));
         queue.set_used_ring_address(low(USED), Some(0));
+        queue.set_event_idx(self.event_idx);
         queue.set_ready(true);
         queue
     }
@@ -177,6 +181,12 @@ impl DriverQueue {
             .read_obj(GuestAddress(self.base + USED))
             .unwrap();
         flags & 1 != 0
+    }
+
+    /// With VIRTIO_F_RING_EVENT_IDX: index of the chain whose publishing the device wants to be told of.
+    pub fn avail_event(&self) -> u16 {
+        let at = self.base + USED + 4 + u64::from(self.size) * 8;
+        self.memory.read_obj(GuestAddress(at)).unwrap()
     }
 
     /// Starts over with empty rings, as a driver does that takes the device anew.
