@@ -4,7 +4,7 @@ import datetime
 import uuid
 
 import pytest
-from conftest import eventually
+from support import eventually
 from e2b import NotFoundException, Sandbox, SandboxQuery, SandboxState
 
 

@@ -1,7 +1,7 @@
 """A sandbox that tries to take too much harms only its own programs."""
 
 import pytest
-from conftest import eventually
+from support import eventually
 from e2b import CommandExitException, NotEnoughSpaceException
 
 

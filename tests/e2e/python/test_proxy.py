@@ -9,7 +9,7 @@ import urllib.parse
 
 import httpx
 import pytest
-from conftest import eventually
+from support import eventually
 
 # A server with an answer of known bytes, an echo, a slow stream, and what it saw of the request.
 SERVER = r"""

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from conftest import eventually
+from support import eventually
 from e2b import CommandExitException, PtySize
 
 

@@ -4,7 +4,7 @@ import base64
 import time
 
 import pytest
-from conftest import eventually
+from support import eventually
 from e2b import NotFoundException, TimeoutException
 
 

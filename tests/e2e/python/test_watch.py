@@ -4,7 +4,7 @@ import asyncio
 import uuid
 
 import pytest
-from conftest import eventually
+from support import eventually
 from e2b import AsyncSandbox, FilesystemEventType as Event, InvalidArgumentException, NotFoundException
 
 

@@ -1,11 +1,10 @@
 """Sandboxes for the tests, from a running daemon named by the environment.
 
-E2B_API_URL, E2B_API_KEY and E2B_SANDBOX_URL are what `cargo xtask up` prints. All tests here are
-black-box: what an SDK user sees. A sandbox that a test made is killed after it, whatever happened.
+E2B_API_URL, E2B_API_KEY and E2B_SANDBOX_URL are what `cargo xtask up` prints. A sandbox that
+a test made is killed after it, whatever happened.
 """
 
 import os
-import time
 
 import httpx
 import pytest
@@ -19,18 +18,6 @@ def pytest_configure(config: pytest.Config) -> None:
     missing = [name for name in ("E2B_API_URL", "E2B_API_KEY", "E2B_SANDBOX_URL") if not os.environ.get(name)]
     if missing:
         pytest.exit(f"set {', '.join(missing)}: `cargo xtask up` prints them", returncode=2)
-
-
-def eventually(check, *, seconds: float = 20, every: float = 0.1):
-    """Calls `check` until it returns something true; returns that. Fails after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        result = check()
-        if result:
-            return result
-        if time.monotonic() > deadline:
-            raise AssertionError(f"still {result!r} after {seconds} s")
-        time.sleep(every)
 
 
 @pytest.fixture
