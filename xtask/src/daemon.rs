@@ -20,6 +20,7 @@ use rustix::process::Signal;
 use crate::cache::Ctx;
 use crate::exec::{CommandLine, Output};
 use crate::host::{Host, Running};
+use crate::lab::instance::{Instance, Kind};
 use crate::parts::Parts;
 use crate::progress::tail;
 use crate::signals;
@@ -46,6 +47,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// What follows a sandbox's name in its host names. All of `*.localhost` is this machine.
+    fn domain(&self) -> String {
+        format!("localhost:{}", self.address.port())
+    }
+
     /// The variables that point E2B's SDKs at it.
     #[must_use]
     pub fn env(&self) -> Vec<(&'static str, String)> {
@@ -54,7 +60,7 @@ impl Endpoint {
             ("E2B_API_URL", url.clone()),
             ("E2B_API_KEY", self.key.clone()),
             ("E2B_SANDBOX_URL", url),
-            ("E2B_DOMAIN", format!("localhost:{}", self.address.port())),
+            ("E2B_DOMAIN", self.domain()),
         ]
     }
 }
@@ -68,7 +74,7 @@ pub struct Folders {
     pub run: PathBuf,
 }
 
-/// A running daemon. Dropped without [`Daemon::stop`], it is killed with its host.
+/// A running daemon. Dropped, it is stopped, and its host with it.
 #[derive(Debug)]
 pub struct Daemon {
     endpoint: Endpoint,
@@ -77,7 +83,8 @@ pub struct Daemon {
     command: CommandLine,
     log: PathBuf,
     restarts: Vec<Instant>,
-    // After what runs on it.
+    // After what uses them.
+    _instance: Option<Instance>,
     host: Host,
 }
 
@@ -89,7 +96,7 @@ impl Daemon {
     /// When it can't be started or doesn't answer: with the end of its log.
     pub fn start(ctx: &Ctx, parts: &Parts, mut host: Host, port: Option<u16>) -> Result<Self> {
         let task = ctx.progress.task("daemon");
-        let folders = folders(ctx, &host)?;
+        let (folders, instance) = folders(ctx, &host)?;
         let (listen, address) = match &mut host {
             Host::Direct => {
                 let port = port.map_or_else(free_port, Ok)?;
@@ -107,13 +114,15 @@ impl Daemon {
             .join(format!("sandboxd-{}.log", address.port()));
         std::fs::write(&log, "")?;
         let key = create_key(&host, parts, &folders)?;
+        let endpoint = Endpoint { address, key };
         let mut daemon = Self {
-            endpoint: Endpoint { address, key },
-            command: serve(parts, &folders, &listen),
+            command: serve(parts, &folders, &listen, &endpoint.domain()),
+            endpoint,
             folders,
             running: None,
             log,
             restarts: Vec::new(),
+            _instance: instance,
             host,
         };
         daemon.launch()?;
@@ -182,13 +191,17 @@ impl Daemon {
     /// # Errors
     /// When it doesn't end well by itself; it is killed then.
     pub fn stop(mut self) -> Result<Host> {
-        let running = self.running.take().context("the daemon isn't running")?;
+        self.end()?;
+        Ok(std::mem::replace(&mut self.host, Host::Direct))
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let Some(running) = self.running.take() else {
+            return Ok(());
+        };
         running.signal(Signal::TERM);
-        let exit = running.wait_for(STOP_LIMIT)?;
-        drop(running);
-        let host = std::mem::replace(&mut self.host, Host::Direct);
-        match exit {
-            Some(exit) if exit.success() => {}
+        match running.wait_for(STOP_LIMIT)? {
+            Some(exit) if exit.success() => Ok(()),
             Some(exit) => bail!("the daemon ended with {exit}:\n{}", tail(&self.log)),
             None => bail!(
                 "the daemon did not end within {} s:\n{}",
@@ -196,11 +209,6 @@ impl Daemon {
                 tail(&self.log)
             ),
         }
-        if matches!(host, Host::Direct) {
-            crate::cache::remove_tree(&self.folders.state)?;
-            crate::cache::remove_tree(&self.folders.run)?;
-        }
-        Ok(host)
     }
 
     fn launch(&mut self) -> Result<()> {
@@ -232,27 +240,33 @@ impl Daemon {
     }
 }
 
-/// Directly, folders of our own that go at the end; in a lab, its usual ones.
-fn folders(ctx: &Ctx, host: &Host) -> Result<Folders> {
-    match host {
-        Host::Lab(_) => Ok(Folders {
-            state: "/var/lib/sandboxd".into(),
-            run: "/run/sandboxd".into(),
-        }),
-        Host::Direct => {
-            let base = ctx.cache.dir("run")?;
-            let state = tempfile::Builder::new()
-                .prefix("state-")
-                .tempdir_in(base)?
-                .keep();
-            // Short: the name of a unix socket has room for 107 bytes.
-            let run = tempfile::Builder::new().prefix("sbx-").tempdir()?.keep();
-            Ok(Folders { state, run })
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            eprintln!("{error:#}");
         }
     }
 }
 
-fn serve(parts: &Parts, folders: &Folders, listen: &str) -> CommandLine {
+/// Directly, folders of our own that go at the end; in a lab, its usual ones.
+fn folders(ctx: &Ctx, host: &Host) -> Result<(Folders, Option<Instance>)> {
+    match host {
+        Host::Lab(_) => {
+            let (state, run) = ("/var/lib/sandboxd".into(), "/run/sandboxd".into());
+            Ok((Folders { state, run }, None))
+        }
+        Host::Direct => {
+            let mut instance = Instance::create(ctx, Kind::Direct)?;
+            // Short: the name of a unix socket has room for 107 bytes.
+            let run = tempfile::Builder::new().prefix("sbx-").tempdir()?.keep();
+            instance.update(|owner| owner.also.push(run.clone()))?;
+            let state = instance.path("state");
+            Ok((Folders { state, run }, Some(instance)))
+        }
+    }
+}
+
+fn serve(parts: &Parts, folders: &Folders, listen: &str, domain: &str) -> CommandLine {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut words = vec![text(&parts.sandboxd), "serve".into()];
     for (flag, value) in [
@@ -264,7 +278,7 @@ fn serve(parts: &Parts, folders: &Folders, listen: &str) -> CommandLine {
         ("--overlay-base", text(&parts.overlay)),
         ("--templates", text(&parts.templates)),
         ("--microvm", text(&parts.microvm)),
-        ("--domain", "localhost".to_owned()),
+        ("--domain", domain.to_owned()),
     ] {
         words.push(flag.to_owned());
         words.push(value);

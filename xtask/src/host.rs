@@ -82,15 +82,14 @@ impl Host {
     /// The words to put before a command so that it runs on this host, from any process here.
     ///
     /// # Errors
-    /// When our own program's path can't be found.
+    /// When the lab has no address.
     pub fn prefix(&self) -> Result<Vec<String>> {
         match self {
             Self::Direct => Ok(Vec::new()),
             Self::Lab(lab) => {
-                let exe = std::env::current_exe().context("our own path can't be found")?;
                 let address = lab.address().context("the lab has no address")?;
                 Ok(vec![
-                    exe.to_string_lossy().into_owned(),
+                    lab.program().to_string_lossy().into_owned(),
                     "lab".into(),
                     "--attach".into(),
                     address.to_string(),

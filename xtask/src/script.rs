@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// Adds to `command` what it needs to find the daemon, the SDKs, and the daemon's host.
 ///
 /// # Errors
-/// When our own path can't be found.
+/// When a lab has no address.
 pub fn pointed(command: CommandLine, daemon: &Daemon, sdks: &Sdks) -> Result<CommandLine> {
     let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
     let mut command = command

@@ -61,7 +61,7 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
 fn in_lab(ctx: &Ctx, json: bool) -> Result<ExitCode> {
     crate::signals::catch()?;
     let lab = Lab::start(ctx, &LabOptions::new(ctx)?)?;
-    let own = std::env::current_exe()?.to_string_lossy().into_owned();
+    let own = lab.program().to_string_lossy().into_owned();
     let mut words = vec![own, "doctor".to_owned()];
     words.extend(json.then(|| "--json".to_owned()));
     let running = lab.spawn(CommandLine::new(words), Output::inherit())?;

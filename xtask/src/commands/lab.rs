@@ -83,7 +83,9 @@ pub fn run(ctx: &Ctx, args: Args) -> Result<ExitCode> {
         .time_limit
         .map(|s| Instant::now() + Duration::from_secs(s));
     if let Some(address) = args.attach {
-        let running = client(ctx, address)?.spawn(command(ctx, &args), Output::inherit())?;
+        let (client, share) = client(ctx, address)?;
+        let command = CommandLine::new(args.command).env("SANDBOXD_LAB_SHARE", share);
+        let running = client.spawn(command, Output::inherit())?;
         open(&running, args.stdin);
         return attend(&running, deadline, || Ok(()));
     }
@@ -103,7 +105,7 @@ pub fn run(ctx: &Ctx, args: Args) -> Result<ExitCode> {
     let code = if args.command.is_empty() {
         ExitCode::SUCCESS
     } else {
-        let running = lab.spawn(command(ctx, &args), Output::inherit())?;
+        let running = lab.spawn(CommandLine::new(args.command), Output::inherit())?;
         open(&running, args.stdin);
         attend(&running, deadline, || lab.check())?
     };
@@ -180,19 +182,7 @@ fn report(exit: Exit) -> ExitCode {
     ExitCode::from(exit.shell_code())
 }
 
-fn command(ctx: &Ctx, args: &Args) -> CommandLine {
-    let share = ctx
-        .cache
-        .root()
-        .join("share")
-        .to_string_lossy()
-        .into_owned();
-    let command = CommandLine::new(args.command.clone());
-    let inherited = command.env.get("SANDBOXD_LAB_SHARE").cloned();
-    command.env("SANDBOXD_LAB_SHARE", inherited.unwrap_or(share))
-}
-
-fn client(ctx: &Ctx, address: Option<SocketAddr>) -> Result<Client> {
+fn client(ctx: &Ctx, address: Option<SocketAddr>) -> Result<(Client, String)> {
     let running = instance::running(ctx)?;
     let mut fitting = running
         .iter()
@@ -200,7 +190,11 @@ fn client(ctx: &Ctx, address: Option<SocketAddr>) -> Result<Client> {
     match (fitting.next(), fitting.next()) {
         (Some(owner), None) => {
             let address = owner.address.context("the lab has no address yet")?;
-            Ok(Client::new(address, &owner.token))
+            let share = owner.share.clone().unwrap_or_default();
+            Ok((
+                Client::new(address, &owner.token),
+                share.to_string_lossy().into_owned(),
+            ))
         }
         (None, _) => bail!("no such lab is up; start one with: cargo xtask lab --keep"),
         (Some(_), Some(_)) => bail!(

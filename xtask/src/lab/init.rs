@@ -2,7 +2,7 @@
 //! agent and reaps.
 //!
 //! ```text
-//! init.sh ─ switch_root ─ lab-init (PID 1): mounts → modules → clockwork below
+//! init.sh ─ switch_root ─ lab-init (PID 1): mounts → modules → reaping
 //!                            └─ lab-serve (child): the agent, see `agent`
 //! ```
 //!

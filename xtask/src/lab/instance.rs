@@ -1,8 +1,11 @@
-//! A running lab's folder, and the removal of what a killed `xtask` left behind.
+//! The folder of something that runs, and the removal of what a killed `xtask` left behind.
 //!
 //! ```text
+//! <cache>/run/direct-XXXXXX/
+//!   owner.json      who runs it (process number and start time)
+//!   state/          the daemon's state
 //! <cache>/run/lab-XXXXXX/
-//!   owner.json      who runs it (process number and start time) and how to reach it
+//!   owner.json      the same, and how to reach the lab
 //!   console.log     the lab's console; moves to <cache>/logs at the end
 //!   qemu.log        what QEMU printed
 //!   initramfs.cpio  the image's archive and this start's own
@@ -100,9 +103,33 @@ pub struct Owner {
     pub address: Option<SocketAddr>,
     /// The agent's token.
     pub token: String,
+    /// Folder shared read-write with the lab.
+    pub share: Option<PathBuf>,
+    /// Folders elsewhere that go with this one.
+    pub also: Vec<PathBuf>,
 }
 
-/// The folder of one running lab. Dropped, it is removed and its logs are kept.
+/// What an instance is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A lab.
+    Lab,
+    /// A daemon on this machine.
+    Direct,
+}
+
+impl Kind {
+    const ALL: [Self; 2] = [Self::Lab, Self::Direct];
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Lab => "lab-",
+            Self::Direct => "direct-",
+        }
+    }
+}
+
+/// The folder of one running thing. Dropped, it is removed and its logs are kept.
 #[derive(Debug)]
 pub struct Instance {
     dir: PathBuf,
@@ -115,13 +142,13 @@ impl Instance {
     ///
     /// # Errors
     /// When the cache can't be written or there are no random bytes.
-    pub fn create(ctx: &Ctx) -> Result<Self> {
+    pub fn create(ctx: &Ctx, kind: Kind) -> Result<Self> {
         let run = ctx.cache.dir("run")?;
         sweep(&run)?;
         let mut random = [0; 16];
         std::io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut random)?;
         let dir = tempfile::Builder::new()
-            .prefix("lab-")
+            .prefix(kind.prefix())
             .tempdir_in(&run)?
             .keep();
         let me = std::process::id();
@@ -130,6 +157,8 @@ impl Instance {
             qemu: None,
             address: None,
             token: hex::encode(random),
+            share: None,
+            also: Vec::new(),
         };
         let instance = Self {
             dir,
@@ -186,7 +215,9 @@ impl Drop for Instance {
         for kind in ["console", "qemu"] {
             let _ = fs::rename(self.path(&format!("{kind}.log")), self.kept_log(kind));
         }
-        let _ = remove_tree(&self.dir);
+        for dir in self.owner.also.iter().chain([&self.dir]) {
+            let _ = remove_tree(dir);
+        }
         let _ = prune_logs(&self.logs);
     }
 }
@@ -211,7 +242,9 @@ fn sweep(run: &Path) -> Result<()> {
                 if let Some(qemu) = owner.qemu {
                     qemu.kill();
                 }
-                remove_tree(&dir)?;
+                for dir in owner.also.iter().chain([&dir]) {
+                    remove_tree(dir)?;
+                }
             }
             // Made a moment ago by another start, or broken: leave it a minute.
             None => {
@@ -235,7 +268,7 @@ fn records(run: &Path) -> Result<Vec<(PathBuf, Option<Owner>)>> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        if name.starts_with("lab-") {
+        if Kind::ALL.iter().any(|kind| name.starts_with(kind.prefix())) {
             let text = fs::read(dir.join("owner.json")).unwrap_or_default();
             found.push((dir, serde_json::from_slice(&text).ok()));
         }
@@ -311,18 +344,19 @@ mod tests {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let mut instance = Instance::create(&ctx).unwrap();
-        let left = instance.dir.clone();
+        let mut instance = Instance::create(&ctx, Kind::Lab).unwrap();
+        let (left, elsewhere) = (instance.dir.clone(), tempfile::tempdir().unwrap().keep());
         instance
             .update(|owner| {
                 owner.xtask.start += 1;
                 owner.qemu = ProcessId::of(qemu.id());
+                owner.also = vec![elsewhere.clone()];
             })
             .unwrap();
         std::mem::forget(instance);
 
-        let next = Instance::create(&ctx).unwrap();
-        assert!(!left.exists());
+        let next = Instance::create(&ctx, Kind::Lab).unwrap();
+        assert!(!left.exists() && !elsewhere.exists());
         assert!(next.dir.exists());
         assert!(!qemu.wait().unwrap().success());
     }
@@ -330,7 +364,7 @@ mod tests {
     #[test]
     fn the_end_keeps_the_console_and_removes_the_rest() {
         let (_dir, ctx) = ctx();
-        let instance = Instance::create(&ctx).unwrap();
+        let instance = Instance::create(&ctx, Kind::Lab).unwrap();
         fs::write(instance.path("console.log"), "booted").unwrap();
         let (dir, log) = (instance.dir.clone(), instance.kept_log("console"));
         drop(instance);
@@ -341,7 +375,7 @@ mod tests {
     #[test]
     fn only_labs_that_answer_are_listed() {
         let (_dir, ctx) = ctx();
-        let mut instance = Instance::create(&ctx).unwrap();
+        let mut instance = Instance::create(&ctx, Kind::Lab).unwrap();
         assert_eq!(running(&ctx).unwrap(), []);
         instance
             .update(|o| o.address = Some(([127, 0, 0, 1], 9).into()))

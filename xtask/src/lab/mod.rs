@@ -47,7 +47,7 @@ use crate::{child, signals};
 use client::{Client, RemoteCommand};
 use cpio::Cpio;
 use image::Image;
-use instance::{Instance, ProcessId};
+use instance::{Instance, Kind, ProcessId};
 use machine::{Drive, Machine};
 use qmp::Qmp;
 use wire::{AGENT_PORT, LabConfig};
@@ -155,6 +155,12 @@ impl Lab {
         self.instance.owner().address
     }
 
+    /// A copy of this program that doesn't change while the lab runs; the lab sees it too.
+    #[must_use]
+    pub fn program(&self) -> PathBuf {
+        self.instance.path("xtask")
+    }
+
     /// Starts a command in the lab; `SANDBOXD_LAB_SHARE` names the share there.
     ///
     /// # Errors
@@ -190,7 +196,7 @@ impl Lab {
 
     fn boot(ctx: &Ctx, image: &Image, options: &LabOptions, task: &Task) -> Result<Self> {
         let started = Instant::now();
-        let mut instance = Instance::create(ctx)?;
+        let mut instance = Instance::create(ctx, Kind::Lab)?;
         let agent = instance.path("xtask");
         fs::copy("/proc/self/exe", &agent).context("could not copy the lab agent")?;
         fs::write(
@@ -257,7 +263,10 @@ impl Lab {
             std::thread::sleep(Duration::from_millis(50));
         }
         let boot = started.elapsed();
-        instance.update(|owner| owner.address = Some(address))?;
+        instance.update(|owner| {
+            owner.address = Some(address);
+            owner.share = Some(options.share.clone());
+        })?;
         let qemu = qemu.0.take().context("QEMU is gone")?;
         Ok(Self {
             client,
