@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
 
 use crate::datapath::packets::{ACK, Frame, RST, SYN, checksum};
 use crate::link::{GATEWAY_ADDRESS, GUEST_ADDRESS, identity};
@@ -23,20 +24,27 @@ fn outside_only() -> EgressPolicy {
     open_to(&["203.0.113.0/24"])
 }
 
-/// A UDP socket outside, with a short time limit.
+/// A UDP socket outside.
 fn udp_server(world: &World, address: Ipv4Addr, port: u16) -> UdpSocket {
-    world.outside(move || {
-        let socket = UdpSocket::bind((address, port)).unwrap();
-        socket.set_read_timeout(Some(NEVER)).unwrap();
-        socket
-    })
+    world.outside(move || UdpSocket::bind((address, port)).unwrap())
 }
 
-/// What arrives next at a server, and from where.
-fn arrival(server: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
+fn receive(server: &UdpSocket, within: Duration) -> Option<(Vec<u8>, SocketAddr)> {
+    server.set_read_timeout(Some(within)).unwrap();
     let mut buffer = [0; 2048];
     let (len, from) = server.recv_from(&mut buffer).ok()?;
     Some((buffer[..len].to_vec(), from))
+}
+
+/// What arrives next at a server, and from where; panics when nothing comes.
+#[track_caller]
+fn arrival(server: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    receive(server, SOON).expect("nothing arrived")
+}
+
+#[track_caller]
+fn assert_no_arrival(server: &UdpSocket) {
+    assert_eq!(receive(server, NEVER), None);
 }
 
 #[test]
@@ -105,9 +113,9 @@ fn udp_with_and_without_checksum_and_ping_get_their_replies() {
         let mut bare = Frame::udp(OUTSIDE, (40_001, 53), b"bare");
         bare.checksum_at = None;
         guest.send(&bare);
-        assert_eq!(arrival(&server).unwrap().0, b"bare");
+        assert_eq!(arrival(&server).0, b"bare");
         guest.send_offloaded(&Frame::udp(OUTSIDE, (40_002, 53), b"odd"));
-        let (data, from) = arrival(&server).unwrap();
+        let (data, from) = arrival(&server);
         assert_eq!((&data[..], from.ip()), (&b"odd"[..], UPLINK.into()));
         server.send_to(b"reply", from).unwrap();
         let reply = guest.expect();
@@ -141,7 +149,7 @@ fn large_datagrams_are_fragmented_and_put_together() {
             part.fragment = more | (offset / 8);
             guest.send(&part);
         }
-        let (arrived, from) = arrival(&server).expect("the datagram");
+        let (arrived, from) = arrival(&server);
         assert_eq!(arrived, data);
         server.send_to(&data, from).unwrap();
         let (first, second) = (guest.expect(), guest.expect());
@@ -177,7 +185,7 @@ fn a_denied_connection_is_reset_at_once_and_nothing_gets_out() {
         assert_eq!(guest.expect().tcp_flags(), RST | ACK);
 
         guest.send(&Frame::udp(CLOSED, (40_001, 53), b"leak"));
-        assert_eq!(arrival(&server), None);
+        assert_no_arrival(&server);
         assert!(listener.accept().is_err());
         let counters = guard.counters(tap.slot).unwrap();
         assert_eq!(counters.packets(Verdict::Reset), 3);
@@ -196,15 +204,15 @@ fn an_update_holds_at_once_for_connections_that_exist() {
         let server = udp_server(world, OUTSIDE, 53);
         let frame = Frame::udp(OUTSIDE, (40_001, 53), b"data");
         guest.send(&frame);
-        let (_, from) = arrival(&server).unwrap();
+        let (_, from) = arrival(&server);
         guard.update(tap.slot, &EgressPolicy::deny_all()).unwrap();
         guest.send(&frame);
-        assert_eq!(arrival(&server), None);
+        assert_no_arrival(&server);
         server.send_to(b"late", from).unwrap();
         guest.expect_nothing();
         guard.update(tap.slot, &outside_only()).unwrap();
         guest.send(&frame);
-        assert!(arrival(&server).is_some());
+        arrival(&server);
         guard.close().unwrap();
     });
 }
@@ -227,9 +235,7 @@ fn neither_the_host_nor_another_guest_can_be_reached() {
         );
         let (mut guest, mut other) = (Guest::on(&one), Guest::on(&two));
         let host = UdpSocket::bind((UPLINK, 53)).unwrap();
-        host.set_read_timeout(Some(NEVER)).unwrap();
         let any = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 54)).unwrap();
-        any.set_read_timeout(Some(NEVER)).unwrap();
         for (to, port) in [
             (UPLINK, 53),
             (UPLINK, 54),
@@ -241,7 +247,8 @@ fn neither_the_host_nor_another_guest_can_be_reached() {
         ] {
             guest.send(&Frame::udp(to, (40_001, port), b"knock"));
         }
-        assert_eq!((arrival(&host), arrival(&any)), (None, None));
+        assert_no_arrival(&host);
+        assert_no_arrival(&any);
         other.expect_nothing();
         guest.expect_nothing();
         // From the host to a guest: nothing either, not even a ping.
@@ -276,7 +283,7 @@ fn hostile_frames_are_counted_and_nothing_comes_of_them() {
         tagged.splice(12..12, [0x81, 0x00, 0x00, 0x05]);
         guest.send_bytes(&tagged);
         guest.send_bytes(&[0xff; 1500]);
-        assert_eq!(arrival(&server), None);
+        assert_no_arrival(&server);
         let counters = guard.counters(tap.slot).unwrap();
         // 34 to 41 bytes: IPv4 whole, UDP not; 14 to 33: IPv4 not whole. The kernel takes none
         // shorter than an Ethernet header.
@@ -286,7 +293,7 @@ fn hostile_frames_are_counted_and_nothing_comes_of_them() {
         assert_eq!(counters.packets(Verdict::NotIpv4), 2);
         assert_eq!(counters.packets(Verdict::Passed), 0);
         guest.send(&good);
-        assert!(arrival(&server).is_some(), "the good one");
+        assert_eq!(arrival(&server).0, b"", "the good one");
         guard.close().unwrap();
     });
 }
@@ -341,14 +348,14 @@ fn a_released_slot_is_dead_and_its_connections_do_not_reach_the_next() {
         let mut guest = Guest::on(&tap);
         let server = udp_server(world, OUTSIDE, 53);
         guest.send(&Frame::udp(OUTSIDE, (40_001, 53), b"mine"));
-        let (_, from) = arrival(&server).unwrap();
+        let (_, from) = arrival(&server);
         guard.release(tap.slot).unwrap();
         assert!(matches!(
             guard.release(tap.slot),
             Err(NetguardError::NoSuchSlot(0))
         ));
         guest.send(&Frame::udp(OUTSIDE, (40_001, 53), b"still there?"));
-        assert_eq!(arrival(&server), None);
+        assert_no_arrival(&server);
         drop(guest);
 
         let next = guard.acquire(&outside_only()).unwrap();
@@ -426,11 +433,11 @@ fn a_successor_takes_over_live_sandboxes_and_sweeps_the_rest() {
         let server = udp_server(world, OUTSIDE, 53);
         let frame = Frame::udp(OUTSIDE, (40_001, 53), b"data");
         guest.send(&frame);
-        let (_, from) = arrival(&server).unwrap();
+        let (_, from) = arrival(&server);
         // The daemon dies: no close. Its programs go on guarding.
         drop(guard);
         guest.send(&frame);
-        assert_eq!(arrival(&server).unwrap().1, from, "the connection was cut");
+        assert_eq!(arrival(&server).1, from, "the connection was cut");
         guest.send(&Frame::udp(CLOSED, (40_001, 53), b"leak"));
 
         let mut guard = world.open();
@@ -446,7 +453,7 @@ fn a_successor_takes_over_live_sandboxes_and_sweeps_the_rest() {
         assert_eq!(guard.sweep().unwrap(), 1);
         assert!(!taps().contains(&lost.name) || guard.adopt(lost.slot, &outside_only()).is_err());
         guest.send(&frame);
-        assert_eq!(arrival(&server).unwrap().1, from);
+        assert_eq!(arrival(&server).1, from);
         server.send_to(b"reply", from).unwrap();
         assert_eq!(&guest.expect().payload[8..], b"reply");
         // The new programs count, the old ones are gone from the interface.
@@ -456,7 +463,7 @@ fn a_successor_takes_over_live_sandboxes_and_sweeps_the_rest() {
         );
         guard.update(tap.slot, &EgressPolicy::deny_all()).unwrap();
         guest.send(&frame);
-        assert_eq!(arrival(&server), None);
+        assert_no_arrival(&server);
         guard.close().unwrap();
         assert_eq!(taps().len(), 0);
     });
