@@ -1,12 +1,24 @@
 //! The daemon: E2B-compatible API and proxy over KVM microVMs.
-#![allow(dead_code)]
+//!
+//! ```text
+//!   cli ─► api ──┬─► lifecycle ──┬─► machine ─► microvm processes, guest agents
+//!          proxy ┘               ├─► egress  ─► TAPs and eBPF policies
+//!                                ├─► store   ─► SQLite
+//!                                └─► admission, templates, telemetry
+//! ```
+//!
+//! Nothing lower imports anything higher; decisions are pure functions in files of their own, I/O and locks live at
+//! the edge of each module.
+
 mod admission;
 mod api;
+pub mod cli;
 mod egress;
 mod ids;
 mod lifecycle;
 mod machine;
 mod moment;
+mod proxy;
 mod store;
 mod telemetry;
 mod templates;

@@ -1,2 +1,5 @@
-//! placeholder
-fn main() {}
+//! The daemon's program.
+
+fn main() -> std::process::ExitCode {
+    sandboxd::cli::main()
+}

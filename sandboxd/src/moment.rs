@@ -30,11 +30,6 @@ impl Moment {
         self.0
     }
 
-    /// Whole seconds since the epoch, rounded down.
-    pub const fn as_seconds(self) -> i64 {
-        self.0.div_euclid(MICROS_PER_SECOND)
-    }
-
     /// Milliseconds since the epoch, rounded down.
     pub const fn as_millis(self) -> i64 {
         self.0.div_euclid(1_000)

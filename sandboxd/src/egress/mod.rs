@@ -10,6 +10,7 @@
 //! 2. A sandbox keeps its TAP from before its machine starts until its process is dead: a slot that is still in use
 //!    by a dying machine is never given to another.
 
+pub mod guard;
 pub mod options;
 
 use std::net::Ipv4Addr;
@@ -63,6 +64,12 @@ pub struct Tap {
 /// Why the network of a sandbox could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum EgressError {
+    /// The data plane refused or failed.
+    #[error("The sandbox network failed: {0}.")]
+    Guard(#[from] netguard::NetguardError),
+    /// The data plane's thread could not be started.
+    #[error("The sandbox network's thread could not be started: {0}.")]
+    Thread(std::io::Error),
     /// The data plane's worker is gone.
     #[error("The sandbox network has stopped.")]
     Stopped,

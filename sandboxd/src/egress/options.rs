@@ -257,21 +257,26 @@ impl Net {
     };
 }
 
+/// A text is not an IPv4 address or network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not an IPv4 address or network such as 192.0.2.0/24")]
+pub struct NotANet;
+
 impl FromStr for Net {
-    type Err = ();
+    type Err = NotANet;
 
     /// Reads `a.b.c.d` or `a.b.c.d/n`; bits behind the prefix are cleared.
-    fn from_str(text: &str) -> Result<Self, ()> {
+    fn from_str(text: &str) -> Result<Self, NotANet> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) if prefix.bytes().all(|b| b.is_ascii_digit()) => {
-                (address, prefix.parse().map_err(|_| ())?)
+                (address, prefix.parse().map_err(|_| NotANet)?)
             }
-            Some(_) => return Err(()),
+            Some(_) => return Err(NotANet),
             None => (text, 32u8),
         };
-        let address = u32::from(address.parse::<Ipv4Addr>().map_err(|_| ())?);
+        let address = u32::from(address.parse::<Ipv4Addr>().map_err(|_| NotANet)?);
         if prefix > 32 {
-            return Err(());
+            return Err(NotANet);
         }
         let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
         Ok(Self {

@@ -1,17 +1,21 @@
-//! A machine for API-level tests: no guest, ports are TCP servers of the test.
+//! A machine for API-level tests: no guest, ports are TCP servers of the test, reached over a Unix socket that speaks
+//! the conventions of the vsock device and of the agent.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use agent_protocol::control::Metrics;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use super::agent::AgentError;
+use super::agent::{Agent, AgentError};
 use super::process::ProcessIdentity;
 use super::{
     AdoptError, DialError, GuestStream, Hypervisor, Machine, Plan, Stages, StartError, Started,
@@ -39,14 +43,17 @@ pub struct FakeHypervisor {
     pub plans: Mutex<Vec<Plan>>,
     pub discarded: Mutex<Vec<SandboxId>>,
     /// Where connections to a port of any guest go.
-    pub ports: Arc<Mutex<HashMap<u16, SocketAddr>>>,
+    pub ports: Ports,
     next_pid: AtomicI32,
+    folder: OnceLock<tempfile::TempDir>,
 }
+
+type Ports = Arc<Mutex<HashMap<u16, SocketAddr>>>;
 
 /// A fake machine.
 pub struct FakeMachine {
     identity: ProcessIdentity,
-    ports: Arc<Mutex<HashMap<u16, SocketAddr>>>,
+    agent: Agent,
     dead: CancellationToken,
     pub dials: AtomicU32,
 }
@@ -55,6 +62,32 @@ impl FakeHypervisor {
     /// The machine of a sandbox.
     pub fn machine(&self, id: &SandboxId) -> Option<Arc<FakeMachine>> {
         self.machines.lock().unwrap().get(id).cloned()
+    }
+
+    /// Starts the guest side of a machine's vsock socket; it goes with the machine.
+    fn guest(&self, id: &SandboxId, dead: CancellationToken) -> PathBuf {
+        let folder = self.folder.get_or_init(|| tempfile::tempdir().unwrap());
+        let path = folder.path().join(id.as_str());
+        let listener = UnixListener::bind(&path).unwrap();
+        let ports = self.ports.clone();
+        let socket = path.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = tokio::select! {
+                    accepted = listener.accept() => accepted.unwrap(),
+                    () = dead.cancelled() => break,
+                };
+                let (ports, dead) = (ports.clone(), dead.clone());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        served = guest_connection(stream, ports) => drop(served),
+                        () = dead.cancelled() => {}
+                    }
+                });
+            }
+            let _ = std::fs::remove_file(socket);
+        });
+        path
     }
 
     /// Machines that live.
@@ -79,13 +112,14 @@ impl Hypervisor for FakeHypervisor {
                     });
                 }
             }
+            let dead = CancellationToken::new();
             let machine = Arc::new(FakeMachine {
                 identity: ProcessIdentity {
                     pid: self.next_pid.fetch_add(1, Ordering::Relaxed) + 1,
                     start_time: 7,
                 },
-                ports: self.ports.clone(),
-                dead: CancellationToken::new(),
+                agent: Agent::new(&self.guest(&plan.id, dead.clone())),
+                dead,
                 dials: AtomicU32::new(0),
             });
             self.machines
@@ -151,15 +185,8 @@ impl Machine for FakeMachine {
 
     fn dial(&self, port: u16) -> BoxFuture<'_, Result<GuestStream, DialError>> {
         async move {
-            if self.dead.is_cancelled() {
-                return Err(DialError::MachineGone);
-            }
             self.dials.fetch_add(1, Ordering::Relaxed);
-            let address = self.ports.lock().unwrap().get(&port).copied();
-            let address = address.ok_or(DialError::PortClosed)?;
-            let stream = tokio::net::TcpStream::connect(address)
-                .await
-                .map_err(|_| DialError::PortClosed)?;
+            let stream = self.agent.dial(port).await?;
             Ok(Box::new(stream) as GuestStream)
         }
         .boxed()
@@ -168,7 +195,7 @@ impl Machine for FakeMachine {
     fn metrics(&self) -> BoxFuture<'_, Result<Metrics, AgentError>> {
         async move {
             Ok(Metrics {
-                ts: crate::moment::Moment::now().as_seconds(),
+                ts: crate::moment::Moment::now().as_millis() / 1_000,
                 cpu_count: 2,
                 cpu_used_pct: 12.5,
                 mem_total: 512 << 20,
@@ -190,4 +217,32 @@ impl Machine for FakeMachine {
     fn exited(&self) -> BoxFuture<'_, ()> {
         self.dead.cancelled().boxed()
     }
+}
+
+/// One connection of a fake guest: both opening lines, then bytes to and from the test's server.
+async fn guest_connection(stream: UnixStream, ports: Ports) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    stream.read_line(&mut line).await?;
+    assert_eq!(line, "CONNECT 1024\n");
+    stream.write_all(b"OK 1073741824\n").await?;
+    line.clear();
+    stream.read_line(&mut line).await?;
+    let port = line
+        .trim_end()
+        .strip_prefix("TCP ")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let address = ports.lock().unwrap().get(&port).copied();
+    let server = match address {
+        Some(address) => TcpStream::connect(address).await.ok(),
+        None => None,
+    };
+    let Some(mut server) = server else {
+        return stream.write_all(b"ERR refused\n").await;
+    };
+    stream.write_all(b"OK\n").await?;
+    tokio::io::copy_bidirectional(&mut stream, &mut server).await?;
+    Ok(())
 }

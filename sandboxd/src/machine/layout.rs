@@ -82,11 +82,6 @@ impl Layout {
         &self.run
     }
 
-    /// Folder that holds one folder of disks and logs per machine.
-    pub fn disks_dir(&self) -> &Path {
-        &self.disks
-    }
-
     /// The paths of one machine.
     pub fn of(&self, id: &SandboxId) -> MachinePaths {
         let run = self.run.join(id.as_str());
@@ -128,8 +123,9 @@ mod tests {
         assert!(layout.present().is_empty());
         let id = SandboxId::parse("iabc").unwrap();
         std::fs::create_dir_all(layout.of(&id).run).unwrap();
-        std::fs::create_dir_all(layout.disks_dir().join("idef")).unwrap();
-        std::fs::create_dir_all(layout.disks_dir().join("not-an-id")).unwrap();
+        let other = layout.of(&SandboxId::parse("idef").unwrap()).state;
+        std::fs::create_dir_all(&other).unwrap();
+        std::fs::create_dir_all(other.with_file_name("not-an-id")).unwrap();
         let names: Vec<_> = layout.present().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["iabc", "idef"]);
     }
