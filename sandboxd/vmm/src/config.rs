@@ -72,6 +72,9 @@ pub struct DiskConfig {
     /// File that takes what the guest writes; created when it does not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlay: Option<PathBuf>,
+    /// Most bytes that the overlay may take on the host's disk; bounded by the size of the image when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay_max_bytes: Option<u64>,
 }
 
 /// The virtio socket device.
@@ -200,6 +203,9 @@ impl DiskConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         present("disk path", &self.path)?;
         match (&self.overlay, self.read_only) {
+            (None, true) if self.overlay_max_bytes.is_some() => {
+                Err(ConfigError::OverlayUnused(self.id.clone()))
+            }
             (None, false) => Err(ConfigError::OverlayMissing(self.id.clone())),
             (Some(_), true) => Err(ConfigError::OverlayUnused(self.id.clone())),
             (Some(overlay), false) => present("disk overlay", overlay),
@@ -333,6 +339,10 @@ mod tests {
         assert_eq!(
             refused(|c| c.disks[1].overlay = None),
             ConfigError::OverlayMissing("overlay".into())
+        );
+        assert_eq!(
+            refused(|c| c.disks[0].overlay_max_bytes = Some(1)),
+            ConfigError::OverlayUnused("agent".into())
         );
         assert_eq!(
             refused(|c| c.disks[1].read_only = true),

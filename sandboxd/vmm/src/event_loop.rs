@@ -5,9 +5,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use event_manager::{
-    EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps,
-};
+use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::control::ExitReason;
@@ -47,8 +45,10 @@ impl EventLoop {
         let stop = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
         let wake = Arc::clone(&stop);
         let (ready, started) = sync_channel(1);
-        let thread = std::thread::Builder::new().name("devices".into()).stack_size(STACK).spawn(
-            move || {
+        let thread = std::thread::Builder::new()
+            .name("devices".into())
+            .stack_size(STACK)
+            .spawn(move || {
                 let _guard = Guard(&exit);
                 // The manager is made here because it cannot move between threads.
                 let mut manager = match EventManager::<Box<dyn MutEventSubscriber>>::new() {
@@ -59,7 +59,10 @@ impl EventLoop {
                     manager.add_subscriber(Box::new(Locked(device)));
                 }
                 let stopped = Arc::new(Mutex::new(false));
-                manager.add_subscriber(Box::new(Stop { wake, stopped: Arc::clone(&stopped) }));
+                manager.add_subscriber(Box::new(Stop {
+                    wake,
+                    stopped: Arc::clone(&stopped),
+                }));
                 let _ = ready.send(Ok(()));
                 while !*lock(&stopped) {
                     if let Err(error) = manager.run() {
@@ -67,9 +70,11 @@ impl EventLoop {
                         return exit.set(ExitReason::Error, &words);
                     }
                 }
-            },
-        )?;
-        let event_loop = Self { stop, thread: Some(thread) };
+            })?;
+        let event_loop = Self {
+            stop,
+            thread: Some(thread),
+        };
         let died = || io::Error::other("the thread ended at once");
         started.recv().map_err(|_| died())??;
         Ok(event_loop)

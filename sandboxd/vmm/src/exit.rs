@@ -23,7 +23,10 @@ pub struct Exit {
 impl Exit {
     /// The last line on every control connection.
     pub fn event(&self) -> Event {
-        Event::Exited { reason: self.reason, detail: self.detail.clone() }
+        Event::Exited {
+            reason: self.reason,
+            detail: self.detail.clone(),
+        }
     }
 
     /// Exit status of the process: 0 when the guest or a client ended it, 1 for a failure, 3 for a panic of the guest.
@@ -49,7 +52,10 @@ impl ExitCell {
     /// When there are no file descriptors left.
     pub fn new() -> io::Result<Self> {
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
-        Ok(Self { exit: Mutex::new(None), event: EventFd::from_flags(flags)? })
+        Ok(Self {
+            exit: Mutex::new(None),
+            event: EventFd::from_flags(flags)?,
+        })
     }
 
     /// Leaves a reason, unless there is one.
@@ -60,7 +66,10 @@ impl ExitCell {
             while !detail.is_char_boundary(end) {
                 end -= 1;
             }
-            *exit = Some(Exit { reason, detail: detail[..end].to_owned() });
+            *exit = Some(Exit {
+                reason,
+                detail: detail[..end].to_owned(),
+            });
             // One write to an empty counter cannot fail.
             let _ = self.event.write(1);
         }

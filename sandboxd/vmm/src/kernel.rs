@@ -13,10 +13,11 @@ use crate::devices::virtio::GuestMemory;
 ///
 /// - `console=ttyS0 quiet loglevel=4`: the console is the serial port, which costs an exit per byte, so only warnings.
 /// - `reboot=t panic=-1`: a reboot or panic ends in a triple fault at once, which KVM reports.
+/// - `pci=off`: there is no bus to probe (ACPI still needs a kernel that has the code for it).
 /// - `no_timer_check tsc=reliable`: there is no legacy timer to check, and the host keeps the time-stamp counter.
 /// - `random.trust_cpu=on`: RDRAND seeds the generator before virtio-rng is there.
 /// - `root=/dev/vda rootfstype=erofs ro init=/init`: the first disk carries the agent, which is process 1.
-pub const CMDLINE: &str = "console=ttyS0 quiet loglevel=4 reboot=t panic=-1 no_timer_check tsc=reliable \
+pub const CMDLINE: &str = "console=ttyS0 quiet loglevel=4 reboot=t panic=-1 no_timer_check tsc=reliable pci=off \
                            random.trust_cpu=on root=/dev/vda rootfstype=erofs ro init=/init";
 
 /// Why the kernel could not be loaded.
@@ -54,14 +55,21 @@ pub enum KernelError {
 /// See [`KernelError`].
 pub fn load(memory: &GuestMemory, path: &Path) -> Result<u64, KernelError> {
     let named = || path.to_owned();
-    let mut file =
-        File::open(path).map_err(|error| KernelError::Open { path: named(), error })?;
+    let mut file = File::open(path).map_err(|error| KernelError::Open {
+        path: named(),
+        error,
+    })?;
     let high = Some(GuestAddress(layout::HIGH_MEMORY));
-    let loaded = Elf::load(memory, None, &mut file, high)
-        .map_err(|error| KernelError::Load { path: named(), error })?;
+    let loaded = Elf::load(memory, None, &mut file, high).map_err(|error| KernelError::Load {
+        path: named(),
+        error,
+    })?;
     let last = GuestAddress(loaded.kernel_end.saturating_sub(1));
     if !memory.address_in_range(last) || !memory.address_in_range(loaded.kernel_load) {
-        return Err(KernelError::TooLarge { path: named(), end: loaded.kernel_end });
+        return Err(KernelError::TooLarge {
+            path: named(),
+            end: loaded.kernel_end,
+        });
     }
     Ok(loaded.kernel_load.0)
 }
@@ -133,13 +141,27 @@ mod tests {
 
     #[test]
     fn what_is_no_kernel_is_refused() {
-        assert!(matches!(load_bytes(b"#!/bin/sh"), Err(KernelError::Load { .. })));
-        assert!(matches!(load_bytes(&elf(0x1000, b"x", 1)), Err(KernelError::Load { .. })));
-        assert!(matches!(load_bytes(&elf(4 << 20, b"x", 1)), Err(KernelError::Load { .. })));
+        assert!(matches!(
+            load_bytes(b"#!/bin/sh"),
+            Err(KernelError::Load { .. })
+        ));
+        assert!(matches!(
+            load_bytes(&elf(0x1000, b"x", 1)),
+            Err(KernelError::Load { .. })
+        ));
+        assert!(matches!(
+            load_bytes(&elf(4 << 20, b"x", 1)),
+            Err(KernelError::Load { .. })
+        ));
         let huge = load_bytes(&elf(0x20_0000, b"x", 4 << 20));
         assert!(matches!(huge, Err(KernelError::TooLarge { .. })));
         let missing = load(&memory(), Path::new("/nonexistent/vmlinux"));
-        assert!(missing.unwrap_err().to_string().contains("/nonexistent/vmlinux"));
+        assert!(
+            missing
+                .unwrap_err()
+                .to_string()
+                .contains("/nonexistent/vmlinux")
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod logging;
 pub mod machine;
 pub mod memory;
 pub mod process;
+pub mod seccomp;
 pub mod serial_log;
 pub mod service;
 pub mod sync;

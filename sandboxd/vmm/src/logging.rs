@@ -17,7 +17,9 @@ pub struct Bounded {
 impl Bounded {
     /// A full budget for standard error.
     pub fn stderr() -> Self {
-        Self { left: AtomicU64::new(LIMIT) }
+        Self {
+            left: AtomicU64::new(LIMIT),
+        }
     }
 
     /// How many of `wanted` bytes may be written, and whether this used the budget up.
@@ -64,7 +66,9 @@ mod tests {
 
     #[test]
     fn the_budget_ends_once() {
-        let log = Bounded { left: AtomicU64::new(10) };
+        let log = Bounded {
+            left: AtomicU64::new(10),
+        };
         assert_eq!(log.take(4), (true, false));
         assert_eq!(log.take(4), (true, false));
         assert_eq!(log.take(4), (false, true));

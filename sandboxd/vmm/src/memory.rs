@@ -53,8 +53,8 @@ pub fn create(ranges: &[Range]) -> Result<GuestMemory, MemoryError> {
 fn memfd(len: u64) -> Result<File, MemoryError> {
     let failed = |step| move |error: std::io::Error| MemoryError::File { step, error };
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let file = memfd_create(c"guest-memory", flags)
-        .map_err(|errno| failed("created")(errno.into()))?;
+    let file =
+        memfd_create(c"guest-memory", flags).map_err(|errno| failed("created")(errno.into()))?;
     let file = File::from(file);
     file.set_len(len).map_err(failed("sized"))?;
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
@@ -71,7 +71,16 @@ mod tests {
 
     #[test]
     fn ranges_are_parts_of_one_sealed_file() {
-        let ranges = [Range { start: 0, len: 1 << 20 }, Range { start: 1 << 32, len: 2 << 20 }];
+        let ranges = [
+            Range {
+                start: 0,
+                len: 1 << 20,
+            },
+            Range {
+                start: 1 << 32,
+                len: 2 << 20,
+            },
+        ];
         let memory = create(&ranges).unwrap();
         memory.write_obj(7u32, GuestAddress(1 << 32)).unwrap();
         let regions: Vec<_> = memory.iter().collect();
@@ -81,6 +90,9 @@ mod tests {
         let mut bytes = [0; 4];
         std::os::unix::fs::FileExt::read_exact_at(part.file(), &mut bytes, 1 << 20).unwrap();
         assert_eq!(u32::from_le_bytes(bytes), 7);
-        assert!(part.file().set_len(1).is_err(), "the file must not shrink under the mapping");
+        assert!(
+            part.file().set_len(1).is_err(),
+            "the file must not shrink under the mapping"
+        );
     }
 }

@@ -68,7 +68,9 @@ pub fn take_signals() -> Result<SignalFd, ProcessError> {
 /// Nanoseconds of CLOCK_MONOTONIC.
 pub fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC);
-    now.ok().and_then(|now| u64::try_from(std::time::Duration::from(now).as_nanos()).ok()).unwrap_or(0)
+    now.ok()
+        .and_then(|now| u64::try_from(std::time::Duration::from(now).as_nanos()).ok())
+        .unwrap_or(0)
 }
 
 fn one_arena() {
@@ -108,11 +110,17 @@ impl Status {
 fn parse_resident(status: &str) -> Resident {
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim_start_matches(':').split_whitespace().next()?.parse::<u64>().ok()
+        line.trim_start_matches(':')
+            .split_whitespace()
+            .next()?
+            .parse::<u64>()
+            .ok()
     };
     Resident {
         total_kib: field("VmRSS").unwrap_or(0),
-        own_kib: field("RssAnon").unwrap_or(0).saturating_add(field("RssFile").unwrap_or(0)),
+        own_kib: field("RssAnon")
+            .unwrap_or(0)
+            .saturating_add(field("RssFile").unwrap_or(0)),
     }
 }
 
@@ -123,7 +131,13 @@ mod tests {
     #[test]
     fn resident_memory_is_read() {
         let text = "Name:\tmicrovm\nVmRSS:\t    9000 kB\nRssAnon:\t 500 kB\nRssFile:\t1500 kB\nRssShmem:\t7000 kB\n";
-        assert_eq!(parse_resident(text), Resident { total_kib: 9000, own_kib: 2000 });
+        assert_eq!(
+            parse_resident(text),
+            Resident {
+                total_kib: 9000,
+                own_kib: 2000
+            }
+        );
         assert_eq!(parse_resident("nonsense"), Resident::default());
         let own = Status::open().unwrap().resident();
         assert!(own.own_kib > 100 && own.own_kib <= own.total_kib);

@@ -128,7 +128,10 @@ struct Bucket {
 
 impl Bucket {
     fn full(now: Instant) -> Self {
-        Self { tokens: BURST, at: now }
+        Self {
+            tokens: BURST,
+            at: now,
+        }
     }
 
     fn take(&mut self, bytes: u64, now: Instant) -> bool {
@@ -234,7 +237,10 @@ mod tests {
         log.push(b"the end\n");
         let counters = log.counters();
         assert_eq!(counters[0], ("bytes", 3_000_008));
-        assert!(counters[1].1 > 1_000_000, "most of three megabytes is over the rate");
+        assert!(
+            counters[1].1 > 1_000_000,
+            "most of three megabytes is over the rate"
+        );
         assert_eq!(counters[2].1, 0);
         assert!(std::fs::metadata(&path).unwrap().len() <= 8192);
     }

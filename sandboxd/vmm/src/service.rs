@@ -1,6 +1,5 @@
 //! What the control requests of a `microvm` process do.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tracing::{info, warn};
@@ -11,7 +10,7 @@ use crate::control::{
     Booted, ErrorCode, ExitReason, Hello, Op, PROTOCOL, Request, Response, State, Stats,
     Timestamps, Verdict, judge,
 };
-use crate::exit::ExitCell;
+use crate::exit::{Exit, ExitCell};
 use crate::machine::{BuildError, Machine, Options, build};
 use crate::process::{Status, monotonic_ns};
 
@@ -35,8 +34,19 @@ impl MachineService {
         status: Status,
         started_ns: u64,
     ) -> Self {
-        let times = Timestamps { process_started_ns: started_ns, ..Timestamps::default() };
-        Self { id, options, exit, status, state: State::Idle, machine: None, times }
+        let times = Timestamps {
+            process_started_ns: started_ns,
+            ..Timestamps::default()
+        };
+        Self {
+            id,
+            options,
+            exit,
+            status,
+            state: State::Idle,
+            machine: None,
+            times,
+        }
     }
 
     /// Builds the machine and lets it run.
@@ -50,20 +60,30 @@ impl MachineService {
         self.times.vcpus_running_ns = monotonic_ns();
         self.machine = Some(machine);
         self.state = State::Running;
-        info!(vcpus = config.vcpus, memory_mib = config.memory_mib, "the machine runs");
+        info!(
+            vcpus = config.vcpus,
+            memory_mib = config.memory_mib,
+            "the machine runs"
+        );
         Ok(Booted { times: self.times })
     }
 
-    /// Puts serial output into its file; to be called before the end is announced.
-    pub fn flush(&self) {
-        if let Some(machine) = &self.machine {
-            machine.flush_serial();
+    /// Puts the last serial output into its file and says why the machine ended; to be called before the end is announced.
+    ///
+    /// A kernel that panics before its driver for the panic port is there, or has none, ends like any reboot. Only its
+    /// console tells the difference.
+    pub fn conclude(&self, end: Exit) -> Exit {
+        let Some(machine) = &self.machine else {
+            return end;
+        };
+        machine.flush_serial();
+        match (end.reason, machine.panic_line()) {
+            (ExitReason::GuestReset, Some(detail)) => Exit {
+                reason: ExitReason::GuestPanic,
+                detail,
+            },
+            _ => end,
         }
-    }
-
-    /// Unix sockets to remove when the process ends.
-    pub fn sockets(&self) -> Vec<PathBuf> {
-        self.machine.as_ref().map(|machine| machine.sockets().to_vec()).unwrap_or_default()
     }
 
     fn hello(&self) -> Hello {
@@ -96,7 +116,11 @@ impl MachineService {
     }
 
     fn state(&self) -> State {
-        if self.exit.get().is_some() { State::Exited } else { self.state }
+        if self.exit.get().is_some() {
+            State::Exited
+        } else {
+            self.state
+        }
     }
 
     fn carry_out(&mut self, id: u64, op: Op) -> Response {
@@ -104,7 +128,8 @@ impl MachineService {
             (Op::Hello, _) => Response::ok(id, &self.hello()),
             (Op::Stats, _) => Response::ok(id, &self.stats()),
             (Op::Kill, _) => {
-                self.exit.set(ExitReason::Killed, "a control request asked for it");
+                self.exit
+                    .set(ExitReason::Killed, "a control request asked for it");
                 Response::done(id)
             }
             (Op::Boot(config), None) => match self.boot(&config) {
@@ -155,7 +180,11 @@ impl Service for MachineService {
 }
 
 fn refuse(id: u64, op: &Op, state: State) -> Response {
-    let message = format!("{} is not possible while the machine is {}", op.name(), state.name());
+    let message = format!(
+        "{} is not possible while the machine is {}",
+        op.name(),
+        state.name()
+    );
     Response::error(Some(id), ErrorCode::WrongState, message)
 }
 
@@ -178,10 +207,16 @@ mod tests {
     #[test]
     fn an_idle_process_answers_about_itself() {
         let (mut service, _) = service();
-        let hello = service.answer(Request { id: 5, op: Op::Hello });
+        let hello = service.answer(Request {
+            id: 5,
+            op: Op::Hello,
+        });
         let hello: Hello = serde_json::from_value(hello.ok.unwrap()).unwrap();
         assert_eq!((hello.state, hello.pid), (State::Idle, std::process::id()));
-        let stats = service.answer(Request { id: 6, op: Op::Stats });
+        let stats = service.answer(Request {
+            id: 6,
+            op: Op::Stats,
+        });
         let stats: Stats = serde_json::from_value(stats.ok.unwrap()).unwrap();
         assert_eq!((stats.uptime_ms, stats.memory_mib), (0, 0));
         assert!(stats.overhead_kib > 0);
@@ -191,10 +226,16 @@ mod tests {
     fn what_needs_a_machine_is_refused_without_one() {
         let (mut service, _) = service();
         for op in [Op::Pause, Op::Resume] {
-            assert_eq!(code(service.answer(Request { id: 1, op })), ErrorCode::WrongState);
+            assert_eq!(
+                code(service.answer(Request { id: 1, op })),
+                ErrorCode::WrongState
+            );
         }
         for op in [Op::Snapshot, Op::Restore] {
-            assert_eq!(code(service.answer(Request { id: 1, op })), ErrorCode::Unsupported);
+            assert_eq!(
+                code(service.answer(Request { id: 1, op })),
+                ErrorCode::Unsupported
+            );
         }
     }
 
@@ -205,17 +246,32 @@ mod tests {
         let zero = boot(r#"{"vcpus":0,"memory_mib":64,"kernel":"k"}"#);
         let answer = service.answer(Request { id: 1, op: zero });
         assert_eq!(code(answer), ErrorCode::BadConfig);
-        let hello = service.answer(Request { id: 2, op: Op::Hello }).ok.unwrap();
+        let hello = service
+            .answer(Request {
+                id: 2,
+                op: Op::Hello,
+            })
+            .ok
+            .unwrap();
         assert_eq!(hello["state"], "idle");
     }
 
     #[test]
     fn kill_answers_and_ends() {
         let (mut service, exit) = service();
-        let answer = service.answer(Request { id: 3, op: Op::Kill });
+        let answer = service.answer(Request {
+            id: 3,
+            op: Op::Kill,
+        });
         assert_eq!(answer, Response::done(3));
         assert_eq!(exit.get().unwrap().reason, ExitReason::Killed);
-        let hello = service.answer(Request { id: 2, op: Op::Hello }).ok.unwrap();
+        let hello = service
+            .answer(Request {
+                id: 2,
+                op: Op::Hello,
+            })
+            .ok
+            .unwrap();
         assert_eq!(hello["state"], "exited");
     }
 }

@@ -58,6 +58,9 @@ enum Command {
         /// Prints the guest's serial output.
         #[arg(long)]
         serial_stdout: bool,
+        /// Leaves all system calls allowed, for tracing and profiling.
+        #[arg(long)]
+        no_seccomp: bool,
     },
 }
 
@@ -87,33 +90,57 @@ fn run(cli: Cli, started_ns: u64) -> Result<Exit, Box<dyn std::error::Error>> {
     let status = process::Status::open()?;
     let exit = Arc::new(ExitCell::new()?);
     let service = |id: &str, options| {
-        MachineService::new(id.to_owned(), options, Arc::clone(&exit), status, started_ns)
+        MachineService::new(
+            id.to_owned(),
+            options,
+            Arc::clone(&exit),
+            status,
+            started_ns,
+        )
     };
     let (mut service, mut server) = match (cli.command, cli.serve) {
-        (Some(Command::Run { config, control, serial_stdout }), _) => {
-            let mut service = service("run", Options { serial_stdout });
-            let server = control.map_or_else(|| Ok(Server::silent()), |path| Server::bind(&path))?;
+        (
+            Some(Command::Run {
+                config,
+                control,
+                serial_stdout,
+                no_seccomp,
+            }),
+            _,
+        ) => {
+            let options = Options {
+                serial_stdout,
+                seccomp: !no_seccomp,
+            };
+            let mut service = service("run", options);
+            let server =
+                control.map_or_else(|| Ok(Server::silent()), |path| Server::bind(&path))?;
             service.boot(&read_config(&config)?)?;
             (service, server)
         }
         (None, Some(serve)) => {
             process::detach();
-            (service(&serve.id, Options::default()), Server::bind(&serve.control)?)
+            let options = Options {
+                serial_stdout: false,
+                seccomp: true,
+            };
+            (service(&serve.id, options), Server::bind(&serve.control)?)
         }
         (None, None) => return Err("give --id and --control, or the subcommand run".into()),
     };
     let end = server.run(&mut service, &exit, &signals)?;
-    service.flush();
+    let end = service.conclude(end);
     server.announce(&end);
-    for socket in service.sockets() {
-        let _ = std::fs::remove_file(socket);
-    }
     Ok(end)
 }
 
 fn read_config(path: &PathBuf) -> Result<MachineConfig, Box<dyn std::error::Error>> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("the configuration {} cannot be read: {error}", path.display()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        format!(
+            "the configuration {} cannot be read: {error}",
+            path.display()
+        )
+    })?;
     let config = serde_json::from_str(&text)
         .map_err(|error| format!("the configuration {} is refused: {error}", path.display()))?;
     Ok(config)

@@ -71,9 +71,15 @@ impl Server {
     /// # Errors
     /// When something is there already, or the folder is not.
     pub fn bind(path: &Path) -> Result<Self, ServerError> {
-        let failed = |error| ServerError::Bind { path: path.to_owned(), error };
+        let failed = |error| ServerError::Bind {
+            path: path.to_owned(),
+            error,
+        };
         let listener = UnixListener::bind(path).map_err(failed)?;
-        let server = Self { listener: Some((listener, path.to_owned())), connections: Vec::new() };
+        let server = Self {
+            listener: Some((listener, path.to_owned())),
+            connections: Vec::new(),
+        };
         if let Some((listener, _)) = &server.listener {
             listener.set_nonblocking(true).map_err(failed)?;
         }
@@ -117,7 +123,9 @@ impl Server {
         for connection in &mut self.connections {
             connection.waiting.extend_from_slice(line.as_bytes());
             let stream = &connection.stream;
-            let prepared = stream.set_nonblocking(false).and_then(|()| stream.set_write_timeout(Some(LAST_WORDS)));
+            let prepared = stream
+                .set_nonblocking(false)
+                .and_then(|()| stream.set_write_timeout(Some(LAST_WORDS)));
             if prepared.is_ok() {
                 let _ = connection.stream.write_all(&connection.waiting);
             }
@@ -130,7 +138,10 @@ impl Server {
             PollFd::new(exit.event().as_fd(), PollFlags::POLLIN),
         ];
         for connection in &self.connections {
-            fds.push(PollFd::new(connection.stream.as_fd(), connection.interest()));
+            fds.push(PollFd::new(
+                connection.stream.as_fd(),
+                connection.interest(),
+            ));
         }
         if let Some((listener, _)) = &self.listener {
             fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
@@ -143,13 +154,17 @@ impl Server {
         let last = 2 + self.connections.len();
         Ok(Ready {
             signal: hit(&fds[0]),
-            connections: (0..self.connections.len()).filter(|at| hit(&fds[2 + at])).collect(),
+            connections: (0..self.connections.len())
+                .filter(|at| hit(&fds[2 + at]))
+                .collect(),
             listener: fds.get(last).is_some_and(hit),
         })
     }
 
     fn accept(&mut self) {
-        let Some((listener, _)) = &self.listener else { return };
+        let Some((listener, _)) = &self.listener else {
+            return;
+        };
         while let Ok((stream, _)) = listener.accept() {
             if self.connections.len() < MAX_CONNECTIONS && stream.set_nonblocking(true).is_ok() {
                 self.connections.push(Connection::new(stream));
@@ -185,16 +200,27 @@ struct Connection {
 impl Connection {
     fn new(stream: UnixStream) -> Self {
         let lines = LineBuffer::new(MAX_LINE);
-        Self { stream, lines, waiting: Vec::new(), finished: false, broken: false }
+        Self {
+            stream,
+            lines,
+            waiting: Vec::new(),
+            finished: false,
+            broken: false,
+        }
     }
 
     /// While answers wait to be written nothing more is read: a peer gets no more work done than it takes answers for.
     fn interest(&self) -> PollFlags {
-        if self.waiting.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLOUT }
+        if self.waiting.is_empty() {
+            PollFlags::POLLIN
+        } else {
+            PollFlags::POLLOUT
+        }
     }
 
     fn open(&self) -> bool {
-        !self.broken && !(self.finished && self.waiting.is_empty())
+        let done = self.finished && self.waiting.is_empty();
+        !(self.broken || done)
     }
 
     fn serve(&mut self, service: &mut dyn Service) {

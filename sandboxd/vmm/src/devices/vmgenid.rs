@@ -61,7 +61,8 @@ impl VmGenId {
     fn write_random(&self) -> Result<(), VmGenIdError> {
         let mut id = [0u8; ID_LEN];
         getrandom::fill(&mut id)?;
-        self.memory.write_slice(&id, GuestAddress(layout::VMGENID))?;
+        self.memory
+            .write_slice(&id, GuestAddress(layout::VMGENID))?;
         Ok(())
     }
 }
@@ -79,10 +80,17 @@ mod tests {
         let memory = Arc::new(memory);
         let event = Arc::new(EventFd::new(EFD_NONBLOCK).unwrap());
         let device = VmGenId::new(Arc::clone(&memory), Arc::clone(&event)).unwrap();
-        let id = || memory.read_obj::<u128>(GuestAddress(layout::VMGENID)).unwrap();
+        let id = || {
+            memory
+                .read_obj::<u128>(GuestAddress(layout::VMGENID))
+                .unwrap()
+        };
         let first = id();
         assert_ne!(first, 0);
-        assert!(event.read().is_err(), "a fresh guest has nothing to be told");
+        assert!(
+            event.read().is_err(),
+            "a fresh guest has nothing to be told"
+        );
         device.regenerate().unwrap();
         assert_ne!(id(), first);
         assert_eq!(event.read().unwrap(), 1);

@@ -6,22 +6,27 @@ use std::sync::{Arc, Mutex};
 
 use kvm_ioctls::VmFd;
 
+use super::Machine;
 use super::slots::{SlotError, Slots, interrupt};
 use super::vm::{self, VmError};
-use super::Machine;
 use crate::arch::x86_64::{acpi, boot, layout, regs};
 use crate::bus::{Bus, BusError};
 use crate::config::{ConfigError, MachineConfig};
+use crate::devices::block::{Block, BlockError};
 use crate::devices::legacy::i8042::{self, I8042};
 use crate::devices::legacy::panic_port::PanicPort;
 use crate::devices::legacy::power::{self, Power};
 use crate::devices::legacy::serial::{self, SerialPort, SerialTail};
-use crate::devices::virtio::GuestMemory;
+use crate::devices::net::{Net, NetError};
+use crate::devices::rng::Rng;
+use crate::devices::virtio::{GuestMemory, VirtioDevice};
 use crate::devices::vmgenid::{VmGenId, VmGenIdError};
+use crate::devices::vsock::{Vsock, VsockError};
 use crate::event_loop::{EventLoop, LoopError};
 use crate::exit::ExitCell;
 use crate::kernel::{self, KernelError};
 use crate::memory::{self, MemoryError};
+use crate::seccomp::{self, SeccompError};
 use crate::serial_log::SerialLog;
 use crate::vcpu::{Buses, VcpuError, Vcpus};
 
@@ -30,6 +35,8 @@ use crate::vcpu::{Buses, VcpuError, Vcpus};
 pub struct Options {
     /// Serial output also goes to the standard output of this process.
     pub serial_stdout: bool,
+    /// The process keeps only the system calls that a running machine needs (see [`crate::seccomp`]).
+    pub seccomp: bool,
 }
 
 /// Why a machine could not be built.
@@ -62,6 +69,18 @@ pub enum BuildError {
     /// A place for a virtio device.
     #[error(transparent)]
     Slot(#[from] SlotError),
+    /// A disk.
+    #[error(transparent)]
+    Block(#[from] BlockError),
+    /// The socket to the guest.
+    #[error(transparent)]
+    Vsock(#[from] VsockError),
+    /// The network card.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The entropy source.
+    #[error("the entropy device cannot be made: {0}")]
+    Rng(io::Error),
     /// The generation id.
     #[error(transparent)]
     GenerationId(#[from] VmGenIdError),
@@ -79,6 +98,9 @@ pub enum BuildError {
     /// The threads of virtual CPUs.
     #[error(transparent)]
     Vcpu(#[from] VcpuError),
+    /// The system call filter.
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
 }
 
 /// Builds the machine of `config`; its end will be left in `exit`. The guest does not run yet.
@@ -99,7 +121,7 @@ pub fn build(
     let mut buses = Buses::default();
     let serial = add_legacy(config, options, exit, &vm, &mut buses.pio)?;
     let mut slots = Slots::default();
-    let sockets = add_virtio(config, &memory, &vm, &mut buses.mmio, &mut slots)?;
+    add_virtio(config, &memory, &vm, &mut buses.mmio, &mut slots)?;
     let generation_id = VmGenId::new(Arc::clone(&memory), interrupt(&vm, layout::EVENT_GSI)?)?;
 
     let rsdp = acpi::write(&memory, config.vcpus, slots.places())?;
@@ -111,9 +133,15 @@ pub fn build(
     let buses = Arc::new(buses);
     let fds = vm::create_vcpus(&kvm, &vm, config.vcpus, entry)?;
     let devices = slots.devices().to_vec();
-    let handles = devices.iter().map(|(_, device)| Arc::clone(device)).collect();
+    let handles = devices
+        .iter()
+        .map(|(_, device)| Arc::clone(device))
+        .collect();
     let event_loop = EventLoop::start(handles, Arc::clone(exit))?;
     let vcpus = Vcpus::start(fds, &buses, Arc::clone(exit))?;
+    if options.seccomp {
+        seccomp::install()?;
+    }
     Ok(Machine {
         vcpus,
         _event_loop: event_loop,
@@ -121,7 +149,6 @@ pub fn build(
         serial,
         buses,
         generation_id,
-        sockets,
         memory_mib: config.memory_mib,
         _vm: vm,
         _memory: memory,
@@ -138,10 +165,18 @@ fn add_legacy(
 ) -> Result<Arc<Mutex<SerialPort>>, BuildError> {
     let log = match &config.serial {
         None => SerialLog::discard(),
-        Some(serial) => SerialLog::open(&serial.path, serial.max_bytes)
-            .map_err(|error| BuildError::Serial { path: serial.path.clone(), error })?,
+        Some(serial) => {
+            SerialLog::open(&serial.path, serial.max_bytes).map_err(|error| BuildError::Serial {
+                path: serial.path.clone(),
+                error,
+            })?
+        }
     };
-    let log = if options.serial_stdout { log.with_stdout() } else { log };
+    let log = if options.serial_stdout {
+        log.with_stdout()
+    } else {
+        log
+    };
     let tail = Arc::new(Mutex::new(SerialTail::default()));
     let line = interrupt(vm, layout::SERIAL_GSI)?;
     let port = Arc::new(Mutex::new(SerialPort::new(line, log, Arc::clone(&tail))));
@@ -156,13 +191,31 @@ fn add_legacy(
     Ok(port)
 }
 
-/// Disks in their order, then the socket, the network card and the entropy source. Returns the unix sockets made.
+/// Disks in their order, then the socket, the network card and the entropy source.
 fn add_virtio(
-    _config: &MachineConfig,
-    _memory: &Arc<GuestMemory>,
-    _vm: &VmFd,
-    _bus: &mut Bus,
-    _slots: &mut Slots,
-) -> Result<Vec<PathBuf>, BuildError> {
-    Ok(Vec::new())
+    config: &MachineConfig,
+    memory: &Arc<GuestMemory>,
+    vm: &VmFd,
+    bus: &mut Bus,
+    slots: &mut Slots,
+) -> Result<(), BuildError> {
+    for disk in &config.disks {
+        let block = Block::open(disk, disk.overlay_max_bytes.unwrap_or(u64::MAX))?;
+        slots.add(format!("disk-{}", disk.id), share(block), memory, vm, bus)?;
+    }
+    if let Some(vsock) = &config.vsock {
+        slots.add("vsock".into(), share(Vsock::new(vsock)?), memory, vm, bus)?;
+    }
+    if let Some(net) = &config.net {
+        slots.add("net".into(), share(Net::open(net)?), memory, vm, bus)?;
+    }
+    if config.rng {
+        let rng = Rng::new().map_err(BuildError::Rng)?;
+        slots.add("rng".into(), share(rng), memory, vm, bus)?;
+    }
+    Ok(())
+}
+
+fn share<D: VirtioDevice + 'static>(device: D) -> Arc<Mutex<dyn VirtioDevice>> {
+    Arc::new(Mutex::new(device))
 }

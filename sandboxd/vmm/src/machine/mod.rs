@@ -14,7 +14,6 @@ mod slots;
 mod vm;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use kvm_ioctls::VmFd;
@@ -38,7 +37,6 @@ pub struct Machine {
     serial: Arc<Mutex<SerialPort>>,
     buses: Arc<Buses>,
     generation_id: VmGenId,
-    sockets: Vec<PathBuf>,
     memory_mib: u32,
     _vm: VmFd,
     _memory: Arc<GuestMemory>,
@@ -76,7 +74,10 @@ impl Machine {
     /// Counters of every device by its name; `bus` counts accesses that no device answered.
     pub fn counters(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
         let named = |counters: Vec<(&'static str, u64)>| {
-            counters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+            counters
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect()
         };
         let mut all: BTreeMap<_, _> = self
             .devices
@@ -97,8 +98,8 @@ impl Machine {
         lock(&self.serial).flush();
     }
 
-    /// Unix sockets that this machine made in the file system; the process removes them at its end.
-    pub fn sockets(&self) -> &[PathBuf] {
-        &self.sockets
+    /// What the guest's kernel printed when it panicked, if it did.
+    pub fn panic_line(&self) -> Option<String> {
+        lock(&self.serial).panic_line()
     }
 }

@@ -67,8 +67,7 @@ impl Slots {
                 .map_err(|error| SlotError::Kvm("queue notification", error))?;
             events.push(event);
         }
-        let transport =
-            MmioTransport::new(Arc::clone(&device), Arc::clone(memory), events, irqfd);
+        let transport = MmioTransport::new(Arc::clone(&device), Arc::clone(memory), events, irqfd);
         bus.insert(address, MMIO_SIZE, Arc::new(Mutex::new(transport)))?;
         self.places.push(VirtioSlot { address, gsi });
         self.devices.push((name, device));
@@ -92,6 +91,7 @@ impl Slots {
 /// When there is no file descriptor left or KVM refuses it.
 pub fn interrupt(vm: &VmFd, gsi: u32) -> Result<Arc<EventFd>, SlotError> {
     let event = EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?;
-    vm.register_irqfd(&event, gsi).map_err(|error| SlotError::Kvm("interrupt", error))?;
+    vm.register_irqfd(&event, gsi)
+        .map_err(|error| SlotError::Kvm("interrupt", error))?;
     Ok(Arc::new(event))
 }

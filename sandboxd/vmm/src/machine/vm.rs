@@ -91,15 +91,18 @@ pub fn create(kvm: &Kvm, memory: &GuestMemory) -> Result<VmFd, VmError> {
     }
     vm.set_identity_map_address(layout::KVM_IDENTITY_MAP)
         .map_err(call("place its identity map"))?;
-    vm.set_tss_address(layout::KVM_TSS).map_err(call("place its task state segment"))?;
-    vm.create_irq_chip().map_err(call("create interrupt controllers"))?;
+    vm.set_tss_address(layout::KVM_TSS)
+        .map_err(call("place its task state segment"))?;
+    vm.create_irq_chip()
+        .map_err(call("create interrupt controllers"))?;
     if kvm.check_extension_raw(KVM_CAP_HALT_POLL.into()) > 0 {
         let cap = kvm_enable_cap {
             cap: KVM_CAP_HALT_POLL,
             args: [HALT_POLL_NS, 0, 0, 0],
             ..kvm_enable_cap::default()
         };
-        vm.enable_cap(&cap).map_err(call("bound its halt polling"))?;
+        vm.enable_cap(&cap)
+            .map_err(call("bound its halt polling"))?;
     }
     Ok(vm)
 }
@@ -110,16 +113,24 @@ pub fn create(kvm: &Kvm, memory: &GuestMemory) -> Result<VmFd, VmError> {
 /// When KVM refuses a step.
 pub fn create_vcpus(kvm: &Kvm, vm: &VmFd, cpus: u8, entry: u64) -> Result<Vec<VcpuFd>, VmError> {
     let call = |what| move |error| VmError::Call(what, error);
-    let supported =
-        kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(call("list CPU features"))?;
+    let supported = kvm
+        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+        .map_err(call("list CPU features"))?;
     let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
     let mut vcpus = Vec::with_capacity(usize::from(cpus));
     for cpu in 0..cpus {
-        let vcpu = vm.create_vcpu(u64::from(cpu)).map_err(call("create a virtual CPU"))?;
-        let topology = cpuid::Topology { cpu, cpus, tsc_deadline };
+        let vcpu = vm
+            .create_vcpu(u64::from(cpu))
+            .map_err(call("create a virtual CPU"))?;
+        let topology = cpuid::Topology {
+            cpu,
+            cpus,
+            tsc_deadline,
+        };
         let entries = cpuid::filter(supported.as_slice(), topology);
         let list = CpuId::from_entries(&entries).map_err(|_| VmError::Cpuid)?;
-        vcpu.set_cpuid2(&list).map_err(call("take the CPU features"))?;
+        vcpu.set_cpuid2(&list)
+            .map_err(call("take the CPU features"))?;
         msrs::set_boot_msrs(&vcpu)?;
         regs::set_fpu(&vcpu)?;
         lapic::set_lint(&vcpu).map_err(call("set the local interrupt pins"))?;

@@ -2,9 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use kvm_bindings::{
-    KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
-};
+use kvm_bindings::{KVM_SYSTEM_EVENT_CRASH, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN};
 use kvm_ioctls::VcpuExit;
 
 use super::Counters;
@@ -62,17 +60,24 @@ pub(super) fn handle(exit: VcpuExit<'_>, buses: &Buses, counters: &Counters) -> 
         VcpuExit::SystemEvent(kind, _) => match kind {
             KVM_SYSTEM_EVENT_RESET => reset("the guest asked KVM for a reset"),
             KVM_SYSTEM_EVENT_SHUTDOWN => reset("the guest asked KVM for a shutdown"),
-            KVM_SYSTEM_EVENT_CRASH => {
-                Outcome::End(ExitReason::GuestPanic, "the guest reported a crash to KVM".into())
-            }
+            KVM_SYSTEM_EVENT_CRASH => Outcome::End(
+                ExitReason::GuestPanic,
+                "the guest reported a crash to KVM".into(),
+            ),
             other => error(format!("KVM reported the unknown system event {other}")),
         },
-        VcpuExit::FailEntry(reason, cpu) => {
-            error(format!("the processor refused to enter the guest: reason {reason:#x} on CPU {cpu}"))
+        VcpuExit::FailEntry(reason, cpu) => error(format!(
+            "the processor refused to enter the guest: reason {reason:#x} on CPU {cpu}"
+        )),
+        VcpuExit::InternalError => {
+            error("KVM could not emulate an instruction of the guest".into())
         }
-        VcpuExit::InternalError => error("KVM could not emulate an instruction of the guest".into()),
-        VcpuExit::Unsupported(reason) => error(format!("KVM exited for the unknown reason {reason}")),
-        other => error(format!("KVM exited in a way that this VMM does not handle: {other:?}")),
+        VcpuExit::Unsupported(reason) => {
+            error(format!("KVM exited for the unknown reason {reason}"))
+        }
+        other => error(format!(
+            "KVM exited in a way that this VMM does not handle: {other:?}"
+        )),
     }
 }
 
@@ -84,9 +89,16 @@ mod tests {
     fn unclaimed_accesses_go_on() {
         let (buses, counters) = (Buses::default(), Counters::default());
         let mut data = [0; 4];
-        let read = handle(VcpuExit::MmioRead(0xdead_0000, &mut data), &buses, &counters);
+        let read = handle(
+            VcpuExit::MmioRead(0xdead_0000, &mut data),
+            &buses,
+            &counters,
+        );
         assert_eq!((read, data), (Outcome::Continue, [0xff; 4]));
-        assert_eq!(handle(VcpuExit::IoOut(0x80, &[1]), &buses, &counters), Outcome::Continue);
+        assert_eq!(
+            handle(VcpuExit::IoOut(0x80, &[1]), &buses, &counters),
+            Outcome::Continue
+        );
         assert_eq!(counters.mmio_read.load(Ordering::Relaxed), 1);
         assert_eq!(counters.pio_write.load(Ordering::Relaxed), 1);
     }
@@ -98,7 +110,10 @@ mod tests {
             Outcome::Continue => panic!("goes on"),
         };
         assert_eq!(reason(VcpuExit::Shutdown).0, ExitReason::GuestReset);
-        assert_eq!(reason(VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_CRASH, &[])).0, ExitReason::GuestPanic);
+        assert_eq!(
+            reason(VcpuExit::SystemEvent(KVM_SYSTEM_EVENT_CRASH, &[])).0,
+            ExitReason::GuestPanic
+        );
         assert_eq!(reason(VcpuExit::InternalError).0, ExitReason::Error);
         let (kind, words) = reason(VcpuExit::Unsupported(99));
         assert_eq!(kind, ExitReason::Error);

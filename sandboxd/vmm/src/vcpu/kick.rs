@@ -55,8 +55,14 @@ impl Kicker {
         let immediate_exit = NonNull::from(&mut fd.get_kvm_run().immediate_exit);
         // SAFETY: pthread_self has no preconditions.
         let thread = unsafe { libc::pthread_self() };
-        *lock(&self.0) = Some(Target { thread, immediate_exit });
-        Attached { kicker: self, immediate_exit }
+        *lock(&self.0) = Some(Target {
+            thread,
+            immediate_exit,
+        });
+        Attached {
+            kicker: self,
+            immediate_exit,
+        }
     }
 }
 

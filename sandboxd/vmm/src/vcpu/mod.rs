@@ -75,6 +75,8 @@ struct Shared {
 /// Where orders and their following meet.
 struct Gate {
     order: Order,
+    /// Threads that have come up.
+    ready: usize,
     /// Threads in KVM or handling an exit, as opposed to parked or ended.
     running: usize,
 }
@@ -97,7 +99,7 @@ pub struct Vcpus {
 }
 
 impl Vcpus {
-    /// Starts one parked thread per CPU. The machine's end is left in `exit`.
+    /// Starts one parked thread per CPU and waits until each is there. The machine's end is left in `exit`.
     ///
     /// # Errors
     /// When a thread or the signal cannot be had; threads already started are ended.
@@ -108,12 +110,20 @@ impl Vcpus {
     ) -> Result<Self, VcpuError> {
         kick::install().map_err(VcpuError::Signal)?;
         let shared = Arc::new(Shared {
-            gate: Mutex::new(Gate { order: Order::Pause, running: 0 }),
+            gate: Mutex::new(Gate {
+                order: Order::Pause,
+                ready: 0,
+                running: 0,
+            }),
             changed: Condvar::new(),
             exits: Counters::default(),
             exit,
         });
-        let mut vcpus = Self { shared, kickers: Vec::new(), threads: Vec::new() };
+        let mut vcpus = Self {
+            shared,
+            kickers: Vec::new(),
+            threads: Vec::new(),
+        };
         for (index, fd) in fds.into_iter().enumerate() {
             let kicker = Arc::new(Kicker::default());
             let body = run::Body {
@@ -130,7 +140,20 @@ impl Vcpus {
             vcpus.kickers.push(kicker);
             vcpus.threads.push(thread);
         }
+        vcpus.wait_until_ready();
         Ok(vcpus)
+    }
+
+    /// Waits until every thread is behind what its start does, which a system call filter would not allow.
+    fn wait_until_ready(&self) {
+        let mut gate = lock(&self.shared.gate);
+        while gate.ready < self.threads.len() {
+            gate = self
+                .shared
+                .changed
+                .wait(gate)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// Lets all CPUs run.
@@ -174,7 +197,10 @@ impl Vcpus {
         while gate.running > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(VcpuError::Stuck { running: gate.running, all: self.threads.len() });
+                return Err(VcpuError::Stuck {
+                    running: gate.running,
+                    all: self.threads.len(),
+                });
             }
             let waited = self.shared.changed.wait_timeout(gate, left);
             gate = waited.unwrap_or_else(PoisonError::into_inner).0;

@@ -23,9 +23,13 @@ impl Body {
     /// Runs until the order says stop. After the machine's end the thread stays, so that kicks have a target.
     pub fn run(mut self) {
         let kicked = self.kicker.attach(&mut self.fd);
+        lock(&self.shared.gate).ready += 1;
+        self.shared.changed.notify_all();
         loop {
             kicked.clear();
-            let Some(running) = Running::begin(&self.shared) else { return };
+            let Some(running) = Running::begin(&self.shared) else {
+                return;
+            };
             let end = run_until_kicked(&mut self.fd, &self.buses, &self.shared);
             if let Some((reason, words)) = end {
                 self.shared.exit.set(reason, &words);
@@ -71,7 +75,10 @@ impl<'a> Running<'a> {
     fn begin(shared: &'a Shared) -> Option<Self> {
         let mut gate = lock(&shared.gate);
         while gate.order == Order::Pause {
-            gate = shared.changed.wait(gate).unwrap_or_else(PoisonError::into_inner);
+            gate = shared
+                .changed
+                .wait(gate)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         if gate.order == Order::Stop {
             return None;
@@ -84,7 +91,9 @@ impl<'a> Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.exit.set(ExitReason::Error, "the thread of a virtual CPU failed");
+            self.0
+                .exit
+                .set(ExitReason::Error, "the thread of a virtual CPU failed");
         }
         lock(&self.0.gate).running -= 1;
         self.0.changed.notify_all();
@@ -94,6 +103,9 @@ impl Drop for Running<'_> {
 fn wait_for_stop(shared: &Shared) {
     let mut gate = lock(&shared.gate);
     while gate.order != Order::Stop {
-        gate = shared.changed.wait(gate).unwrap_or_else(PoisonError::into_inner);
+        gate = shared
+            .changed
+            .wait(gate)
+            .unwrap_or_else(PoisonError::into_inner);
     }
 }

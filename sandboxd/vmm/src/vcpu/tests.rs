@@ -70,7 +70,13 @@ fn try_rig(code: &[u8], cpus: u64) -> Result<Rig, kvm_ioctls::Error> {
     buses.mmio.insert(0x8000, 1, seen.clone()).unwrap();
     let exit = Arc::new(ExitCell::new().unwrap());
     let vcpus = Vcpus::start(fds, &Arc::new(buses), Arc::clone(&exit)).unwrap();
-    Ok(Rig { vcpus, exit, seen, _vm: vm, _memory: memory })
+    Ok(Rig {
+        vcpus,
+        exit,
+        seen,
+        _vm: vm,
+        _memory: memory,
+    })
 }
 
 fn rig(code: &[u8], cpus: u64) -> Option<Rig> {
@@ -100,7 +106,9 @@ const SPIN_ON_MMIO: [u8; 10] = [0xb8, 0x00, 0x08, 0x8e, 0xd8, 0xa2, 0x00, 0x00, 
 
 #[test]
 fn nothing_runs_before_it_is_told_to() {
-    let Some(rig) = rig(&OUT_AND_HALT, 1) else { return };
+    let Some(rig) = rig(&OUT_AND_HALT, 1) else {
+        return;
+    };
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(lock(&rig.seen).byte, None);
     rig.vcpus.resume();
@@ -109,7 +117,9 @@ fn nothing_runs_before_it_is_told_to() {
 
 #[test]
 fn a_guest_that_halts_without_interrupts_ends_the_machine() {
-    let Some(rig) = rig(&OUT_AND_HALT, 1) else { return };
+    let Some(rig) = rig(&OUT_AND_HALT, 1) else {
+        return;
+    };
     rig.vcpus.resume();
     wait_until("the end", || rig.exit.get().is_some());
     assert_eq!(rig.exit.get().unwrap().reason, ExitReason::GuestReset);
@@ -130,7 +140,9 @@ fn a_spinning_guest_is_paused_and_goes_on() {
 
 #[test]
 fn a_guest_spinning_on_registers_is_paused_and_goes_on() {
-    let Some(rig) = rig(&SPIN_ON_MMIO, 1) else { return };
+    let Some(rig) = rig(&SPIN_ON_MMIO, 1) else {
+        return;
+    };
     rig.vcpus.resume();
     wait_until("a write", || lock(&rig.seen).writes > 10);
     rig.vcpus.pause().unwrap();

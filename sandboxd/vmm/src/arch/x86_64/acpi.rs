@@ -11,7 +11,9 @@
 
 use acpi_tables::fadt::{FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
-use acpi_tables::madt::{EnabledStatus, IoApic, LocalInterruptController, MADT, ProcessorLocalApic};
+use acpi_tables::madt::{
+    EnabledStatus, IoApic, LocalInterruptController, MADT, ProcessorLocalApic,
+};
 use acpi_tables::rsdp::Rsdp;
 use acpi_tables::sdt::Sdt;
 use acpi_tables::xsdt::XSDT;
@@ -61,7 +63,10 @@ pub struct VirtioSlot {
 /// # Errors
 /// See [`AcpiError`].
 pub fn write(memory: &GuestMemory, cpus: u8, virtio: &[VirtioSlot]) -> Result<u64, AcpiError> {
-    let mut place = Place { next: layout::ACPI + Rsdp::len() as u64, bytes: vec![0; Rsdp::len()] };
+    let mut place = Place {
+        next: layout::ACPI + Rsdp::len() as u64,
+        bytes: vec![0; Rsdp::len()],
+    };
     let dsdt = place.put(&dsdt(virtio)?);
     let fadt = place.put(&fadt(dsdt));
     let madt = place.put(&madt(cpus));
@@ -101,7 +106,13 @@ impl Place {
 fn fadt(dsdt: u64) -> impl Aml {
     let port = |offset: u16| {
         let address = u64::from(layout::POWER + offset);
-        GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, address)
+        GAS::new(
+            AddressSpace::SystemIo,
+            8,
+            0,
+            AccessSize::ByteAccess,
+            address,
+        )
     };
     let mut fadt = FADTBuilder::new(OEM, TABLE, REVISION)
         .dsdt_64(dsdt)
@@ -233,7 +244,11 @@ mod tests {
     fn table(memory: &GuestMemory, at: u64) -> Vec<u8> {
         let len: u32 = memory.read_obj(GuestAddress(at + 4)).unwrap();
         let table = read(memory, at, len as usize);
-        assert_eq!(table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)), 0, "checksum");
+        assert_eq!(
+            table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)),
+            0,
+            "checksum"
+        );
         table
     }
 
@@ -242,7 +257,10 @@ mod tests {
     }
 
     fn count(haystack: &[u8], needle: &[u8]) -> usize {
-        haystack.windows(needle.len()).filter(|window| *window == needle).count()
+        haystack
+            .windows(needle.len())
+            .filter(|window| *window == needle)
+            .count()
     }
 
     #[test]
@@ -251,7 +269,10 @@ mod tests {
         let rsdp = read(&memory, layout::ACPI, Rsdp::len());
         assert_eq!(&rsdp[..8], b"RSD PTR ");
         let xsdt = table(&memory, word(&rsdp, 24));
-        let (fadt, madt) = (table(&memory, word(&xsdt, 36)), table(&memory, word(&xsdt, 44)));
+        let (fadt, madt) = (
+            table(&memory, word(&xsdt, 36)),
+            table(&memory, word(&xsdt, 44)),
+        );
         assert_eq!((&fadt[..4], &madt[..4]), (&b"FACP"[..], &b"APIC"[..]));
         let dsdt = table(&memory, word(&fadt, 140));
         assert_eq!(&dsdt[..4], b"DSDT");
@@ -259,7 +280,11 @@ mod tests {
         for name in [&b"COM1"[..], b"V000", b"V005", b"GED_", b"PEVT", b"_S5_"] {
             assert_eq!(count(&dsdt, name), 1, "{}", String::from_utf8_lossy(name));
         }
-        assert_eq!(count(&dsdt, b"VGEN"), 2, "the device, and the notification to it");
+        assert_eq!(
+            count(&dsdt, b"VGEN"),
+            2,
+            "the device, and the notification to it"
+        );
         // One local APIC of 8 bytes per CPU and one IOAPIC of 12 behind the 44-byte header.
         assert_eq!(madt.len(), 44 + 3 * 8 + 12);
     }
@@ -272,7 +297,13 @@ mod tests {
     #[test]
     fn a_device_out_of_reach_is_refused() {
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 2 << 20)]).unwrap();
-        let far = VirtioSlot { address: 1 << 32, gsi: 5 };
-        assert!(matches!(write(&memory, 1, &[far]), Err(AcpiError::Address(_))));
+        let far = VirtioSlot {
+            address: 1 << 32,
+            gsi: 5,
+        };
+        assert!(matches!(
+            write(&memory, 1, &[far]),
+            Err(AcpiError::Address(_))
+        ));
     }
 }

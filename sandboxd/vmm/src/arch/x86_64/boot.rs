@@ -59,7 +59,11 @@ pub fn write(
         return Err(BootError::E820TooLong(map.len()));
     }
     for (slot, (range, kind)) in table.iter_mut().zip(&map) {
-        *slot = boot_e820_entry { addr: range.start, size: range.len, r#type: *kind as u32 };
+        *slot = boot_e820_entry {
+            addr: range.start,
+            size: range.len,
+            r#type: *kind as u32,
+        };
     }
     params.e820_table = table;
     params.e820_entries = u8::try_from(map.len()).map_err(|_| BootError::E820TooLong(map.len()))?;
@@ -88,9 +92,14 @@ mod tests {
         assert_eq!({ params.acpi_rsdp_addr }, 0xe0000);
         assert_eq!(params.e820_entries, 3);
         let table = params.e820_table;
-        assert_eq!(({ table[2].addr }, { table[2].size }), (0x10_0000, 63 << 20));
+        assert_eq!(
+            ({ table[2].addr }, { table[2].size }),
+            (0x10_0000, 63 << 20)
+        );
         let mut text = [0u8; 14];
-        memory.read_slice(&mut text, GuestAddress(layout::CMDLINE)).unwrap();
+        memory
+            .read_slice(&mut text, GuestAddress(layout::CMDLINE))
+            .unwrap();
         assert_eq!(&text, b"console=ttyS0\0");
     }
 
@@ -100,6 +109,9 @@ mod tests {
         let fits = "x".repeat(layout::CMDLINE_MAX - 1);
         write(&memory, &ranges, &fits, 0).unwrap();
         let long = "x".repeat(layout::CMDLINE_MAX);
-        assert!(matches!(write(&memory, &ranges, &long, 0), Err(BootError::CmdlineTooLong(2048))));
+        assert!(matches!(
+            write(&memory, &ranges, &long, 0),
+            Err(BootError::CmdlineTooLong(2048))
+        ));
     }
 }

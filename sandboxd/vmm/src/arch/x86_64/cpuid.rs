@@ -51,7 +51,10 @@ pub fn filter(supported: &[kvm_cpuid_entry2], topology: Topology) -> Vec<kvm_cpu
     for entry in &mut entries {
         adjust(entry, topology);
     }
-    let max_leaf = supported.iter().find(|entry| entry.function == 0).map_or(0, |entry| entry.eax);
+    let max_leaf = supported
+        .iter()
+        .find(|entry| entry.function == 0)
+        .map_or(0, |entry| entry.eax);
     if max_leaf >= 0xb {
         entries.extend(extended_topology(topology));
     }
@@ -114,7 +117,11 @@ fn extended_topology(topology: Topology) -> [kvm_cpuid_entry2; 3] {
         padding: [0; 3],
     };
     let cores = u32::from(topology.cpus);
-    [level(0, 1, 0, 1), level(1, 2, topology.core_bits(), cores), level(2, 0, 0, 0)]
+    [
+        level(0, 1, 0, 1),
+        level(1, 2, topology.core_bits(), cores),
+        level(2, 0, 0, 0),
+    ]
 }
 
 fn set(word: &mut u32, bit: u32, on: bool) {
@@ -129,26 +136,55 @@ mod tests {
 
     fn entry(function: u32, ones: bool) -> kvm_cpuid_entry2 {
         let word = if ones { u32::MAX } else { 0 };
-        kvm_cpuid_entry2 { function, eax: word, ebx: word, ecx: word, edx: word, ..Default::default() }
+        kvm_cpuid_entry2 {
+            function,
+            eax: word,
+            ebx: word,
+            ecx: word,
+            edx: word,
+            ..Default::default()
+        }
     }
 
     fn full() -> Vec<kvm_cpuid_entry2> {
         let leaves = [0, 1, 4, 5, 6, 7, 0xa, 0xb, 0xd, 0x12, 0x1f];
-        let extended = [0x4000_0000, 0x4000_0001, 0x8000_0001, 0x8000_0008, 0x8000_000a, 0x8000_001e];
-        leaves.into_iter().chain(extended).map(|function| entry(function, true)).collect()
+        let extended = [
+            0x4000_0000,
+            0x4000_0001,
+            0x8000_0001,
+            0x8000_0008,
+            0x8000_000a,
+            0x8000_001e,
+        ];
+        leaves
+            .into_iter()
+            .chain(extended)
+            .map(|function| entry(function, true))
+            .collect()
     }
 
     fn leaf(entries: &[kvm_cpuid_entry2], function: u32, index: u32) -> Option<kvm_cpuid_entry2> {
-        entries.iter().find(|e| e.function == function && (function != 0xb || e.index == index)).copied()
+        entries
+            .iter()
+            .find(|e| e.function == function && (function != 0xb || e.index == index))
+            .copied()
     }
 
-    const TOPOLOGY: Topology = Topology { cpu: 2, cpus: 3, tsc_deadline: true };
+    const TOPOLOGY: Topology = Topology {
+        cpu: 2,
+        cpus: 3,
+        tsc_deadline: true,
+    };
 
     #[test]
     fn nested_virtualization_and_counters_are_hidden() {
         let entries = filter(&full(), TOPOLOGY);
         assert_eq!(leaf(&entries, 1, 0).unwrap().ecx & (1 << 5), 0, "VMX");
-        assert_eq!(leaf(&entries, 0x8000_0001, 0).unwrap().ecx & (1 << 2), 0, "SVM");
+        assert_eq!(
+            leaf(&entries, 0x8000_0001, 0).unwrap().ecx & (1 << 2),
+            0,
+            "SVM"
+        );
         for hidden in EMPTY {
             assert!(leaf(&entries, hidden, 0).is_none(), "{hidden:#x}");
         }
@@ -165,7 +201,10 @@ mod tests {
         let entries = filter(&[entry(1, false)], TOPOLOGY);
         let ecx = leaf(&entries, 1, 0).unwrap().ecx;
         assert_eq!(ecx, 1 << 31 | 1 << 24 | 1 << 21);
-        let without = Topology { tsc_deadline: false, ..TOPOLOGY };
+        let without = Topology {
+            tsc_deadline: false,
+            ..TOPOLOGY
+        };
         let entries = filter(&[entry(1, true)], without);
         assert_eq!(leaf(&entries, 1, 0).unwrap().ecx & 1 << 24, 0);
     }
@@ -175,14 +214,24 @@ mod tests {
         let entries = filter(&full(), TOPOLOGY);
         assert_eq!(leaf(&entries, 1, 0).unwrap().ebx >> 16, 2 << 8 | 4);
         let cores = leaf(&entries, 0xb, 1).unwrap();
-        assert_eq!((cores.eax, cores.ebx, cores.ecx, cores.edx), (2, 3, 1 | 2 << 8, 2));
+        assert_eq!(
+            (cores.eax, cores.ebx, cores.ecx, cores.edx),
+            (2, 3, 1 | 2 << 8, 2)
+        );
         assert_eq!(leaf(&entries, 0x8000_0008, 0).unwrap().ecx, 2 | 2 << 12);
         assert_eq!(leaf(&entries, 0x8000_001e, 0).unwrap().eax, 2);
     }
 
     #[test]
     fn one_cpu_is_not_a_multiprocessor() {
-        let entries = filter(&full(), Topology { cpu: 0, cpus: 1, tsc_deadline: true });
+        let entries = filter(
+            &full(),
+            Topology {
+                cpu: 0,
+                cpus: 1,
+                tsc_deadline: true,
+            },
+        );
         assert_eq!(leaf(&entries, 1, 0).unwrap().edx & (1 << 28), 0);
         assert_eq!(leaf(&entries, 0xb, 1).unwrap().eax, 0);
     }

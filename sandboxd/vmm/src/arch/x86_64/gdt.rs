@@ -18,8 +18,11 @@ impl Descriptor {
 
     /// The eight bytes in memory.
     pub fn bits(self) -> u64 {
-        let (flags, base, limit) =
-            (u64::from(self.flags), u64::from(self.base), u64::from(self.limit));
+        let (flags, base, limit) = (
+            u64::from(self.flags),
+            u64::from(self.base),
+            u64::from(self.limit),
+        );
         ((base & 0xff00_0000) << 32)
             | ((flags & 0xf0ff) << 40)
             | ((limit & 0x000f_0000) << 32)
@@ -31,7 +34,11 @@ impl Descriptor {
     pub fn segment(self, index: u16) -> kvm_segment {
         let bit = |at: u16| u8::from(self.flags >> at & 1 == 1);
         let low_nibble = self.flags.to_le_bytes()[0] & 0xf;
-        let scale = if bit(15) == 1 { (self.limit << 12) | 0xfff } else { self.limit };
+        let scale = if bit(15) == 1 {
+            (self.limit << 12) | 0xfff
+        } else {
+            self.limit
+        };
         kvm_segment {
             base: u64::from(self.base),
             limit: scale,
@@ -66,13 +73,19 @@ mod tests {
     fn bits_are_where_the_manual_says() {
         assert_eq!(TABLE[1].bits(), 0x00af_9b00_0000_ffff);
         assert_eq!(TABLE[2].bits(), 0x00cf_9300_0000_ffff);
-        assert_eq!(Descriptor::new(0x0093, 0x1234_5678, 0xabcde).bits(), 0x120a_9334_5678_bcde);
+        assert_eq!(
+            Descriptor::new(0x0093, 0x1234_5678, 0xabcde).bits(),
+            0x120a_9334_5678_bcde
+        );
     }
 
     #[test]
     fn segments_agree_with_the_bits() {
         let code = TABLE[1].segment(1);
-        assert_eq!((code.selector, code.type_, code.s, code.l, code.db, code.g), (8, 0xb, 1, 1, 0, 1));
+        assert_eq!(
+            (code.selector, code.type_, code.s, code.l, code.db, code.g),
+            (8, 0xb, 1, 1, 0, 1)
+        );
         assert_eq!(code.limit, u32::MAX);
         assert_eq!((code.present, code.unusable, code.dpl), (1, 0, 0));
         let null = TABLE[0].segment(0);

@@ -79,10 +79,20 @@ pub struct Range {
 
 /// Cuts `bytes` of guest memory around the hole for devices.
 pub fn memory_ranges(bytes: u64) -> Vec<Range> {
-    let low = Range { start: 0, len: bytes.min(DEVICE_HOLE) };
+    let low = Range {
+        start: 0,
+        len: bytes.min(DEVICE_HOLE),
+    };
     let above = bytes - low.len;
-    let high = Range { start: DEVICE_HOLE_END, len: above };
-    if above == 0 { vec![low] } else { vec![low, high] }
+    let high = Range {
+        start: DEVICE_HOLE_END,
+        len: above,
+    };
+    if above == 0 {
+        vec![low]
+    } else {
+        vec![low, high]
+    }
 }
 
 /// Kinds of e820 entries (ACPI 6.5, 15.1).
@@ -98,14 +108,32 @@ pub enum E820Kind {
 /// The memory map that the kernel is given, ascending and without overlaps.
 pub fn e820(memory: &[Range]) -> Vec<(Range, E820Kind)> {
     let mut map = vec![
-        (Range { start: 0, len: LOW_MEMORY_END }, E820Kind::Ram),
-        (Range { start: ACPI, len: HIGH_MEMORY - ACPI }, E820Kind::Reserved),
+        (
+            Range {
+                start: 0,
+                len: LOW_MEMORY_END,
+            },
+            E820Kind::Ram,
+        ),
+        (
+            Range {
+                start: ACPI,
+                len: HIGH_MEMORY - ACPI,
+            },
+            E820Kind::Reserved,
+        ),
     ];
     for range in memory {
         let start = range.start.max(HIGH_MEMORY);
         let end = range.start + range.len;
         if end > start {
-            map.push((Range { start, len: end - start }, E820Kind::Ram));
+            map.push((
+                Range {
+                    start,
+                    len: end - start,
+                },
+                E820Kind::Ram,
+            ));
         }
     }
     map
@@ -121,7 +149,13 @@ mod tests {
 
     #[test]
     fn small_memory_is_one_range() {
-        assert_eq!(memory_ranges(512 * MIB), [Range { start: 0, len: 512 * MIB }]);
+        assert_eq!(
+            memory_ranges(512 * MIB),
+            [Range {
+                start: 0,
+                len: 512 * MIB
+            }]
+        );
         assert_eq!(memory_ranges(DEVICE_HOLE).len(), 1);
     }
 
@@ -130,8 +164,14 @@ mod tests {
         assert_eq!(
             memory_ranges(DEVICE_HOLE + MIB),
             [
-                Range { start: 0, len: DEVICE_HOLE },
-                Range { start: DEVICE_HOLE_END, len: MIB }
+                Range {
+                    start: 0,
+                    len: DEVICE_HOLE
+                },
+                Range {
+                    start: DEVICE_HOLE_END,
+                    len: MIB
+                }
             ]
         );
     }
@@ -140,7 +180,7 @@ mod tests {
     fn every_virtio_device_has_room() {
         let end = VIRTIO_MMIO + MAX_VIRTIO as u64 * 0x1000;
         assert!(end <= u64::from(IOAPIC));
-        assert!(EVENT_GSI < 24, "an IOAPIC has 24 lines");
+        const { assert!(EVENT_GSI < 24, "an IOAPIC has 24 lines") };
     }
 
     proptest! {

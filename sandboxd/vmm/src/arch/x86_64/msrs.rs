@@ -29,7 +29,11 @@ pub enum MsrError {
 /// # Errors
 /// See [`MsrError`].
 pub fn set_boot_msrs(vcpu: &VcpuFd) -> Result<(), MsrError> {
-    let entry = |index, data| kvm_msr_entry { index, data, reserved: 0 };
+    let entry = |index, data| kvm_msr_entry {
+        index,
+        data,
+        reserved: 0,
+    };
     let entries = [
         entry(IA32_MISC_ENABLE, MISC_ENABLE_FAST_STRINGS),
         entry(IA32_MTRR_DEF_TYPE, MTRR_ENABLED_WRITE_BACK),

@@ -38,8 +38,14 @@ pub fn write_tables(memory: &GuestMemory) -> Result<(), RegsError> {
         memory.write_obj(descriptor.bits(), GuestAddress(slot))?;
     }
     memory.write_obj(0u64, GuestAddress(layout::IDT))?;
-    memory.write_obj(layout::PDPT | PAGE_PRESENT_WRITABLE, GuestAddress(layout::PML4))?;
-    memory.write_obj(layout::PAGE_DIRECTORY | PAGE_PRESENT_WRITABLE, GuestAddress(layout::PDPT))?;
+    memory.write_obj(
+        layout::PDPT | PAGE_PRESENT_WRITABLE,
+        GuestAddress(layout::PML4),
+    )?;
+    memory.write_obj(
+        layout::PAGE_DIRECTORY | PAGE_PRESENT_WRITABLE,
+        GuestAddress(layout::PDPT),
+    )?;
     for page in 0..512u64 {
         let entry = (page << 21) | PAGE_LARGE | PAGE_PRESENT_WRITABLE;
         memory.write_obj(entry, GuestAddress(layout::PAGE_DIRECTORY + page * 8))?;
@@ -52,7 +58,9 @@ pub fn write_tables(memory: &GuestMemory) -> Result<(), RegsError> {
 /// # Errors
 /// When KVM refuses a register file.
 pub fn set_boot_registers(vcpu: &VcpuFd, entry: u64) -> Result<(), RegsError> {
-    let sregs = vcpu.get_sregs().map_err(|error| RegsError::Kvm("segment registers", error))?;
+    let sregs = vcpu
+        .get_sregs()
+        .map_err(|error| RegsError::Kvm("segment registers", error))?;
     vcpu.set_sregs(&long_mode(sregs))
         .map_err(|error| RegsError::Kvm("segment registers", error))?;
     let regs = kvm_regs {
@@ -63,7 +71,8 @@ pub fn set_boot_registers(vcpu: &VcpuFd, entry: u64) -> Result<(), RegsError> {
         rsi: layout::ZERO_PAGE,
         ..kvm_regs::default()
     };
-    vcpu.set_regs(&regs).map_err(|error| RegsError::Kvm("general registers", error))
+    vcpu.set_regs(&regs)
+        .map_err(|error| RegsError::Kvm("general registers", error))
 }
 
 /// Puts the floating point unit into its state after FNINIT, with all SSE exceptions masked.
@@ -71,8 +80,13 @@ pub fn set_boot_registers(vcpu: &VcpuFd, entry: u64) -> Result<(), RegsError> {
 /// # Errors
 /// When KVM refuses it.
 pub fn set_fpu(vcpu: &VcpuFd) -> Result<(), RegsError> {
-    let fpu = kvm_fpu { fcw: 0x37f, mxcsr: 0x1f80, ..kvm_fpu::default() };
-    vcpu.set_fpu(&fpu).map_err(|error| RegsError::Kvm("floating point state", error))
+    let fpu = kvm_fpu {
+        fcw: 0x37f,
+        mxcsr: 0x1f80,
+        ..kvm_fpu::default()
+    };
+    vcpu.set_fpu(&fpu)
+        .map_err(|error| RegsError::Kvm("floating point state", error))
 }
 
 /// The segment and control registers of long mode, on top of what KVM starts with.

@@ -17,6 +17,7 @@ fn config() -> MachineConfig {
             path: "/a".into(),
             read_only: true,
             overlay: None,
+            overlay_max_bytes: None,
         }],
         vsock: None,
         net: None,

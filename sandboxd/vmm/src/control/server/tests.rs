@@ -42,7 +42,12 @@ impl Rig {
             server.announce(&end);
             end
         });
-        Self { path, exit, thread: Some(thread), _dir: dir }
+        Self {
+            path,
+            exit,
+            thread: Some(thread),
+            _dir: dir,
+        }
     }
 
     fn client(&self) -> Client {
@@ -51,7 +56,9 @@ impl Rig {
 
     fn raw(&self) -> UnixStream {
         let stream = UnixStream::connect(&self.path).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         stream
     }
 }
@@ -108,7 +115,10 @@ fn an_endless_line_ends_the_connection() {
     let _ = raw.write_all(&vec![b'x'; MAX_LINE + 1]);
     let mut answer = String::new();
     let _ = raw.read_to_string(&mut answer);
-    assert!(answer.is_empty() || answer.contains("longer than"), "{answer}");
+    assert!(
+        answer.is_empty() || answer.contains("longer than"),
+        "{answer}"
+    );
     assert_eq!(rig.client().call::<String>(Op::Hello).unwrap(), "hello");
 }
 
@@ -116,7 +126,8 @@ fn an_endless_line_ends_the_connection() {
 fn a_peer_that_does_not_read_costs_nobody_else() {
     let rig = Rig::new();
     let mut deaf = rig.raw();
-    deaf.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    deaf.set_write_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
     let flood = "{\"v\":1,\"id\":1,\"op\":\"hello\"}\n".repeat(50_000);
     let _ = deaf.write_all(flood.as_bytes());
     assert_eq!(rig.client().call::<String>(Op::Hello).unwrap(), "hello");

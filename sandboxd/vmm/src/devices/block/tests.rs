@@ -41,6 +41,7 @@ fn config(dir: &TempDir, writable: bool) -> DiskConfig {
         path: image(dir),
         read_only: !writable,
         overlay: writable.then(|| dir.path().join("overlay.cow")),
+        overlay_max_bytes: None,
     }
 }
 
@@ -312,9 +313,7 @@ fn reset_forgets_the_queue_but_not_the_disk() {
     rig.bench.run();
     assert!(rig.queue.used().is_empty());
 
-    let event = Arc::clone(&rig.queue.event);
-    rig.queue = DriverQueue::new(&rig.memory, 1, QUEUE_SIZE);
-    rig.queue.event = event;
+    rig.queue.restart();
     rig.bench.activate(&rig.memory, &[&rig.queue], 0);
     assert_eq!(rig.read(0, 512), vec![1; 512]);
 }
@@ -383,6 +382,7 @@ fn images_that_are_no_disks_are_refused() {
             path,
             read_only,
             overlay: None,
+            overlay_max_bytes: None,
         };
         Block::open(&config, u64::MAX).err().unwrap()
     };

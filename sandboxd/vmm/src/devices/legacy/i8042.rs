@@ -31,7 +31,8 @@ impl BusDevice for I8042 {
 
     fn write(&mut self, offset: u64, data: &[u8]) {
         if offset == COMMAND && data == [PULSE_RESET] {
-            self.exit.set(ExitReason::GuestReset, "the guest pulsed the reset line");
+            self.exit
+                .set(ExitReason::GuestReset, "the guest pulsed the reset line");
         }
     }
 }

@@ -45,10 +45,12 @@ impl BusDevice for Power {
         let &[byte] = data else { return };
         if offset == u64::from(SLEEP_CONTROL) && byte & SLEEP_ENABLE != 0 {
             if byte >> 2 & 7 == SLEEP_TYPE_OFF {
-                self.exit.set(ExitReason::GuestReset, "the guest powered off");
+                self.exit
+                    .set(ExitReason::GuestReset, "the guest powered off");
             }
         } else if offset == u64::from(RESET) && byte == RESET_VALUE {
-            self.exit.set(ExitReason::GuestReset, "the guest wrote the reset register");
+            self.exit
+                .set(ExitReason::GuestReset, "the guest wrote the reset register");
         }
     }
 }
@@ -66,8 +68,14 @@ mod tests {
     #[test]
     fn off_and_reset_end_the_machine() {
         let off = SLEEP_TYPE_OFF << 2 | SLEEP_ENABLE;
-        assert_eq!(detail_after(SLEEP_CONTROL, off).unwrap(), "the guest powered off");
-        assert_eq!(detail_after(RESET, RESET_VALUE).unwrap(), "the guest wrote the reset register");
+        assert_eq!(
+            detail_after(SLEEP_CONTROL, off).unwrap(),
+            "the guest powered off"
+        );
+        assert_eq!(
+            detail_after(RESET, RESET_VALUE).unwrap(),
+            "the guest wrote the reset register"
+        );
     }
 
     #[test]

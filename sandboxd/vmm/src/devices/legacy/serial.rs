@@ -34,7 +34,7 @@ impl SerialTail {
         }
     }
 
-    /// The newest line that begins with the kernel's mark of a panic, apart from a time stamp.
+    /// The newest line that begins with the kernel's mark of a panic, behind a time stamp if there is one.
     pub fn panic_line(&mut self) -> Option<String> {
         self.end_line();
         self.panic.clone()
@@ -42,9 +42,13 @@ impl SerialTail {
 
     fn end_line(&mut self) {
         let text = String::from_utf8_lossy(&self.line);
-        if let Some(at) = text.find(PANIC_MARK) {
-            let words = text[at..].trim_end();
-            self.panic = Some(words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect());
+        let words = match text.split_once("] ") {
+            Some((stamp, rest)) if stamp.starts_with('[') => rest,
+            _ => &text,
+        };
+        if words.starts_with(PANIC_MARK) {
+            let shown = |c: char| if c.is_control() { ' ' } else { c };
+            self.panic = Some(words.trim_end().chars().map(shown).collect());
         }
         self.line.clear();
     }
@@ -92,12 +96,19 @@ pub struct SerialPort {
 impl SerialPort {
     /// A port that raises `irqfd` and writes to `log`.
     pub fn new(irqfd: Arc<EventFd>, log: SerialLog, tail: Arc<Mutex<SerialTail>>) -> Self {
-        Self { port: Serial::new(Line(irqfd), Output { log, tail }) }
+        Self {
+            port: Serial::new(Line(irqfd), Output { log, tail }),
+        }
     }
 
     /// Bytes taken and bytes dropped so far.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         self.port.writer().log.counters()
+    }
+
+    /// The words of a panic, if one was printed.
+    pub fn panic_line(&self) -> Option<String> {
+        lock(&self.port.writer().tail).panic_line()
     }
 
     /// Writes what is still held back.
@@ -164,10 +175,17 @@ mod tests {
         }
         assert_eq!(tail.line.len(), MAX_LINE);
         assert_eq!(tail.panic_line(), None);
+        for byte in b"\nsomebody said: Kernel panic\n" {
+            tail.push(*byte);
+        }
+        assert_eq!(tail.panic_line(), None);
         for byte in b"[1.0] Kernel panic - not syncing: \x1b[1mx" {
             tail.push(*byte);
         }
-        assert_eq!(tail.panic_line().unwrap(), "Kernel panic - not syncing:  [1mx");
+        assert_eq!(
+            tail.panic_line().unwrap(),
+            "Kernel panic - not syncing:  [1mx"
+        );
     }
 
     proptest! {

@@ -102,7 +102,10 @@ pub trait VirtioDevice: MutEventSubscriber + Send {
 
 /// Copies what lies at `offset` of a configuration space into `data`; bytes past its end read as zero.
 pub fn config_bytes(config: &[u8], offset: u64, data: &mut [u8]) {
-    let tail = usize::try_from(offset).ok().and_then(|offset| config.get(offset..)).unwrap_or(&[]);
+    let tail = usize::try_from(offset)
+        .ok()
+        .and_then(|offset| config.get(offset..))
+        .unwrap_or(&[]);
     let known = tail.len().min(data.len());
     data[..known].copy_from_slice(&tail[..known]);
     data[known..].fill(0);

@@ -1,0 +1,255 @@
+//! The system calls that are left to the process once its machine is built.
+//!
+//! ```text
+//!   build (files, KVM, threads) ──► install ──► guest runs        anything not listed: SIGSYS, a line on stderr, status 31
+//! ```
+//!
+//! The filter covers every thread. It leaves no way to open a file, start a program or thread, or make memory executable.
+//! Sockets can be made for unix addresses only, for streams that the guest opens towards the host.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter_all_threads,
+};
+
+/// Why the filter could not be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum SeccompError {
+    /// The rules do not make a filter.
+    #[error("the system call filter cannot be compiled: {0}")]
+    Compile(#[from] seccompiler::BackendError),
+    /// The kernel refused it.
+    #[error("the kernel refused the system call filter: {0}")]
+    Install(#[from] seccompiler::Error),
+}
+
+/// Allowed with any arguments.
+const ALLOWED: &[i64] = &[
+    // Files and sockets that are open.
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_pread64,
+    libc::SYS_preadv,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_pwrite64,
+    libc::SYS_pwritev,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_fcntl,
+    libc::SYS_close,
+    libc::SYS_accept4,
+    libc::SYS_connect,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_shutdown,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    // Sockets are removed at the end.
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+    // Waiting and time.
+    libc::SYS_poll,
+    libc::SYS_ppoll,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_futex,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_timerfd_settime,
+    libc::SYS_timerfd_gettime,
+    libc::SYS_getrandom,
+    libc::SYS_restart_syscall,
+    libc::SYS_sched_yield,
+    // Memory of the allocator; see RESTRICTED for the rest.
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    // Signals, and the end of threads and process.
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigaction,
+    libc::SYS_sigaltstack,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// An argument must have this value under this mask.
+struct Restricted {
+    call: i64,
+    argument: u8,
+    mask: u64,
+    value: u64,
+}
+
+const fn restricted(call: i64, argument: u8, mask: u64, value: u64) -> Restricted {
+    Restricted {
+        call,
+        argument,
+        mask,
+        value,
+    }
+}
+
+/// Bit of a mapping's protection that makes it executable.
+const PROT_EXEC: u64 = 4;
+/// Address family of unix sockets.
+const AF_UNIX: u64 = 1;
+/// All bits of a 32-bit argument.
+const WHOLE: u64 = 0xffff_ffff;
+const KVM_RUN: u64 = 0xae80;
+const KVM_KVMCLOCK_CTRL: u64 = 0xaead;
+const FIONBIO: u64 = 0x5421;
+const TUNSETOFFLOAD: u64 = 0x4004_54d0;
+
+/// Allowed with some arguments; several lines for one call are alternatives.
+fn restrictions(pid: u32) -> [Restricted; 8] {
+    [
+        restricted(libc::SYS_mmap, 2, PROT_EXEC, 0),
+        restricted(libc::SYS_mprotect, 2, PROT_EXEC, 0),
+        restricted(libc::SYS_socket, 0, WHOLE, AF_UNIX),
+        restricted(libc::SYS_tgkill, 0, WHOLE, u64::from(pid)),
+        restricted(libc::SYS_ioctl, 1, WHOLE, KVM_RUN),
+        restricted(libc::SYS_ioctl, 1, WHOLE, KVM_KVMCLOCK_CTRL),
+        restricted(libc::SYS_ioctl, 1, WHOLE, FIONBIO),
+        restricted(libc::SYS_ioctl, 1, WHOLE, TUNSETOFFLOAD),
+    ]
+}
+
+/// Installs the filter for all threads of this process.
+///
+/// # Errors
+/// When the kernel has no filters, or refuses this one.
+pub fn install() -> Result<(), SeccompError> {
+    report::install();
+    Ok(apply_filter_all_threads(&compile(std::process::id())?)?)
+}
+
+fn compile(pid: u32) -> Result<BpfProgram, SeccompError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+    for rule in restrictions(pid) {
+        let condition = SeccompCondition::new(
+            rule.argument,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::MaskedEq(rule.mask),
+            rule.value,
+        )?;
+        rules
+            .entry(rule.call)
+            .or_default()
+            .push(SeccompRule::new(vec![condition])?);
+    }
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Trap,
+        SeccompAction::Allow,
+        TargetArch::x86_64,
+    )?;
+    Ok(filter.try_into()?)
+}
+
+/// Saying which call was refused. This is the only unsafe part of the module.
+mod report {
+    use std::ffi::c_int;
+
+    use vmm_sys_util::signal::register_signal_handler;
+
+    /// Exit status after a refused call: the number of SIGSYS.
+    const STATUS: c_int = 31;
+
+    /// Makes SIGSYS say its call and end the process. Without the handler it would end it all the same.
+    pub fn install() {
+        let _ = register_signal_handler(libc::SIGSYS, refused);
+    }
+
+    extern "C" fn refused(_: c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        // SAFETY: the kernel gives a valid siginfo_t, and for SIGSYS the call's number lies 24 bytes into it (si_syscall in
+        // include/uapi/asm-generic/siginfo.h), inside the structure's 128 bytes.
+        let call = unsafe { info.cast::<u8>().add(24).cast::<c_int>().read_unaligned() };
+        let line = line(call);
+        // SAFETY: write and _exit may be called in a signal handler; the buffer is ours.
+        unsafe {
+            libc::write(2, line.as_ptr().cast(), line.len());
+            libc::_exit(STATUS);
+        }
+    }
+
+    /// The message, made without allocation.
+    fn line(call: c_int) -> [u8; 41] {
+        let mut line = *b"microvm: refused system call number 0000\n";
+        let mut rest = call.unsigned_abs();
+        for place in line[36..40].iter_mut().rev() {
+            *place = b'0' + (rest % 10).to_le_bytes()[0];
+            rest /= 10;
+        }
+        line
+    }
+
+    #[cfg(test)]
+    mod tests {
+        #[test]
+        fn the_line_names_the_call() {
+            assert_eq!(
+                &super::line(59),
+                b"microvm: refused system call number 0059\n"
+            );
+            assert_eq!(
+                &super::line(435),
+                b"microvm: refused system call number 0435\n"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_compiles() {
+        let program = compile(1).unwrap();
+        assert!(program.len() > ALLOWED.len());
+    }
+
+    #[test]
+    fn nothing_that_starts_or_opens_is_allowed() {
+        let restricted: Vec<i64> = restrictions(1).iter().map(|rule| rule.call).collect();
+        for call in [
+            libc::SYS_open,
+            libc::SYS_openat,
+            libc::SYS_execve,
+            libc::SYS_execveat,
+            libc::SYS_clone,
+            libc::SYS_clone3,
+            libc::SYS_fork,
+            libc::SYS_ptrace,
+            libc::SYS_mount,
+            libc::SYS_bpf,
+            libc::SYS_io_uring_setup,
+            libc::SYS_process_vm_writev,
+        ] {
+            assert!(
+                !ALLOWED.contains(&call) && !restricted.contains(&call),
+                "{call}"
+            );
+        }
+    }
+}
