@@ -2,6 +2,9 @@
 # Inside the `code-interpreter-v1` image, after its wheels and files/.
 set -eu
 
+# Registers itself with Jupyter; the Python kernel's wheel brings its own registration.
+python3 -B -m bash_kernel.install --prefix /usr/local
+
 # pip ran as root; what it installed belongs to `user`, like all of /usr/local.
 chown -R user:user /usr/local /home/user
 
