@@ -115,8 +115,9 @@ pub(super) fn fork(plan: &Plan<'_>) -> io::Result<(Pid, OwnedFd)> {
     // A signal that arrives in the child before `execve` would run the parent's handlers there.
     let old_mask = block_all_signals()?;
     // SAFETY: the child calls only `child`, which never returns and is async-signal-safe by construction: it
-    // allocates nothing and takes no lock; all memory it reads (plan, args, env) was made before the fork.
+    // allocates nothing and takes no lock.
     let pid = match unsafe { libc::fork() } {
+        // SAFETY: this is the child; all memory it reads (plan, args, env) was made before the fork.
         0 => unsafe { child(plan, &args, &env, streams, cgroup, report) },
         pid => pid,
     };
