@@ -201,6 +201,7 @@ impl Microvms {
             path: path.to_owned(),
             read_only: overlay.is_none(),
             overlay: overlay.map(Path::to_owned),
+            overlay_max_bytes: overlay.map(|_| u64::from(plan.template.disk_mib) << 20),
         };
         MachineConfig {
             vcpus: plan.template.vcpus,
