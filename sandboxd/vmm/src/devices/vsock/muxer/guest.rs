@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use tracing::debug;
+use tracing::{debug, trace};
 
 use super::host::connect_to;
 use super::{Body, Id, Muxer, Slot, header, window};
@@ -22,6 +22,7 @@ impl Muxer {
             return 0;
         }
         let header = Header::decode(&raw);
+        trace!(?header, "from the guest");
         self.counters.tx_packets += 1;
         if header.src_cid != self.guest_cid {
             self.counters.spoofed += 1;
@@ -133,6 +134,7 @@ impl Muxer {
             None => self.next_of_ready(memory, chain)?,
         };
         chain.writable.write_at(memory, 0, &header.encode());
+        trace!(?header, "to the guest");
         self.counters.rx_packets += 1;
         self.counters.rx_bytes += u64::from(header.len);
         Some(HEADER_LEN + header.len)
