@@ -18,6 +18,7 @@ pub mod errors;
 pub mod files;
 pub mod filesystem;
 pub mod init;
+pub mod interpreter;
 pub mod listen;
 pub mod log;
 pub mod machine;

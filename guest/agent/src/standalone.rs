@@ -1,7 +1,7 @@
 //! Stand-alone mode, for developers: the services of the guest on a TCP port of this machine, without a microVM.
 //!
 //! ```text
-//!   guest-agent --standalone [--listen 127.0.0.1:49983] [--user NAME] [--token TOKEN]
+//!   guest-agent --standalone [--listen 127.0.0.1:49983] [--user NAME] [--token TOKEN] [--code-interpreter]
 //! ```
 //!
 //! Programs really run on this machine as the user the client names, so it listens on a loopback address only. With
@@ -22,7 +22,7 @@ use crate::state::{AccessToken, AgentState, DEFAULT_USER, Settings};
 
 /// How to call the program.
 pub const USAGE: &str = "\
-usage: guest-agent --standalone [--listen ADDRESS:PORT] [--user NAME] [--token TOKEN]
+usage: guest-agent --standalone [--listen ADDRESS:PORT] [--user NAME] [--token TOKEN] [--code-interpreter]
 
 Serves the services of a sandbox on this machine, without a microVM, for development.
 As PID 1 the program takes no arguments and becomes the agent of a microVM.
@@ -30,6 +30,7 @@ As PID 1 the program takes no arguments and becomes the agent of a microVM.
   --listen  loopback address and port to listen on (127.0.0.1:49983)
   --user    user of calls that name none (user)
   --token   token that clients must send as X-Access-Token (none)
+  --code-interpreter  serve the code interpreter on 127.0.0.1:49999 too
 ";
 
 /// What the command line asks for.
@@ -41,6 +42,8 @@ pub struct Options {
     pub user: String,
     /// Token that clients must send; empty for none.
     pub token: String,
+    /// Whether the code interpreter is served too.
+    pub code_interpreter: bool,
 }
 
 /// Why the command line is refused.
@@ -69,6 +72,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Options, UsageErr
         listen: SocketAddr::from(([127, 0, 0, 1], agent_protocol::ENVD_PORT)),
         user: DEFAULT_USER.to_owned(),
         token: String::new(),
+        code_interpreter: false,
     };
     let mut standalone = false;
     let mut args = args.into_iter();
@@ -76,6 +80,7 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Options, UsageErr
         let mut value = || args.next().ok_or_else(|| UsageError::NoValue(arg.clone()));
         match arg.as_str() {
             "--standalone" => standalone = true,
+            "--code-interpreter" => options.code_interpreter = true,
             "--user" => options.user = value()?,
             "--token" => options.token = value()?,
             "--listen" => {
@@ -105,13 +110,16 @@ pub async fn run(options: Options) -> io::Result<()> {
         configured: true,
         access_token: AccessToken::new(options.token),
         default_user: options.user,
+        code_interpreter: options.code_interpreter,
         ..Settings::default()
     };
     let reaper = Reaper::new(Adoption::OwnOnly);
     reaper.start()?;
     let state = AgentState::with_settings("/", settings);
     let agent = Agent::new(state, Processes::new(reaper, None), Box::new(Untouched));
-    let services = Services::new(agent, None);
+    let runtime_dir = std::env::temp_dir().join(format!("guest-agent-{}", std::process::id()));
+    let services = Services::new(agent, runtime_dir);
+    services.start_interpreter().await?;
     let listener = TcpListener::bind(options.listen).await?;
     loopback::accept(listener, services.envd).await;
     Ok(())

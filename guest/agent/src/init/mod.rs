@@ -23,6 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agent_protocol::ENVD_PORT;
+use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,6 +31,7 @@ use self::guest::Guest;
 use self::mounts::MountError;
 use self::netlink::NetlinkError;
 use crate::agent::Agent;
+use crate::interpreter;
 use crate::listen::connection::Connections;
 use crate::listen::{loopback, vsock};
 use crate::process::Processes;
@@ -87,6 +89,9 @@ pub fn run() -> Result<std::convert::Infallible, InitError> {
     if let Err(error) = setrlimit(Resource::Nofile, files) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
+    // New files of programs are not writable for others (passed on to every child).
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    raise_watch_limits();
     network::loopback_up()?;
     let threads = std::thread::available_parallelism()
         .map_or(1, usize::from)
@@ -97,6 +102,20 @@ pub fn run() -> Result<std::convert::Infallible, InitError> {
         .build()
         .map_err(InitError::Runtime)?;
     runtime.block_on(serve())
+}
+
+/// The agent's watchers are all root's, whose default of 128 inotify instances is soon used up.
+fn raise_watch_limits() {
+    for (name, value) in [
+        ("max_user_instances", "8192"),
+        ("max_user_watches", "524288"),
+        ("max_queued_events", "65536"),
+    ] {
+        let path = Path::new("/proc/sys/fs/inotify").join(name);
+        if let Err(error) = std::fs::write(&path, value) {
+            tracing::warn!(%error, name, "the limit of file watches stays as it is");
+        }
+    }
 }
 
 async fn serve() -> Result<std::convert::Infallible, InitError> {
@@ -113,7 +132,7 @@ async fn serve() -> Result<std::convert::Infallible, InitError> {
     let guest = Guest::new(cgroup.clone());
     let processes = Processes::new(reaper, cgroup);
     let agent = Agent::new(AgentState::new("/"), processes, Box::new(guest));
-    let services = Services::new(Arc::clone(&agent), None);
+    let services = Services::new(Arc::clone(&agent), interpreter::RUNTIME_DIR);
 
     let listener = vsock::bind().map_err(InitError::Vsock)?;
     let connections = Connections::new(services.clone());

@@ -69,7 +69,9 @@ async fn answer(request: Request, services: &Services) -> Response {
         Call::Configure(configure) => {
             return match spawn_blocking(move || agent.configure(*configure)).await {
                 Ok(Ok(())) => {
-                    services.start_interpreter();
+                    if let Err(error) = services.start_interpreter().await {
+                        tracing::warn!(%error, "the code interpreter has no loopback port");
+                    }
                     Response::done(id)
                 }
                 Ok(Err(error)) => Response::error(id, ErrorCode::Failed, error.to_string()),

@@ -61,7 +61,7 @@ impl Server {
         reaper.start().expect("a reaper");
         let state = AgentState::with_settings(root.path(), settings);
         let agent = Agent::new(state, Processes::new(reaper, None), Box::new(Untouched));
-        let services = Services::new(agent, None);
+        let services = Services::new(agent, root.path().join("run"));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(loopback::accept(listener, services.envd.clone()));
