@@ -54,7 +54,7 @@ fn compile(ctx: &Ctx) -> Result<PathBuf> {
         ])
         .arg("--target-dir")
         .arg(&target)
-        .env("RUSTFLAGS", rustflags(&ctx.workspace))
+        .env("RUSTFLAGS", rustflags())
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("CARGO_BUILD_TARGET");
     task.run(&mut cargo, &log)?;
@@ -71,16 +71,16 @@ fn compile(ctx: &Ctx) -> Result<PathBuf> {
 }
 
 /// Static, and with no path of this machine in it, so that the same source gives the same binary.
-fn rustflags(workspace: &Path) -> String {
+///
+/// Cargo names the workspace's own files relative to its root. The root stays out of the flags on purpose: they are
+/// part of what cargo compares, and each clone would compile every dependency again.
+fn rustflags() -> String {
     let mut flags = String::from("-C target-feature=+crt-static");
     let home = std::env::var("CARGO_HOME")
         .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")));
-    let workspace = workspace.to_string_lossy().into_owned();
-    for (path, name) in [(Some(workspace), "/src"), (home.ok(), "/cargo")] {
-        // A path with a space can't be said in RUSTFLAGS; it then stays in the binary.
-        if let Some(path) = path.filter(|p| !p.contains(char::is_whitespace)) {
-            flags.push_str(&format!(" --remap-path-prefix={path}={name}"));
-        }
+    // A path with a space can't be said in RUSTFLAGS; it then stays in the binary.
+    if let Some(path) = home.ok().filter(|p| !p.contains(char::is_whitespace)) {
+        flags.push_str(&format!(" --remap-path-prefix={path}=/cargo"));
     }
     flags
 }
