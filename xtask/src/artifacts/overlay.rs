@@ -8,25 +8,27 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use super::{SOURCE_DATE_EPOCH, fresh_log, need_root};
-use crate::cache::{Ctx, Key, remove_tree};
+use super::{SOURCE_DATE_EPOCH, fresh_log};
+use crate::cache::{Ctx, Key};
 
 /// Raised when the way of building changes what comes out.
-const BUILDER: &str = "1";
+const BUILDER: &str = "2";
 
 /// Size as the guest sees it. The file is sparse.
 const SIZE_GIB: u64 = 10;
+
+/// The two folders of overlayfs.
+const FOLDERS: [&str; 2] = ["upper", "work"];
 
 const UUID: &str = "5a6d0b1e-0000-4000-8000-000000000002";
 
 /// The folder with `overlay.ext4`.
 ///
 /// # Errors
-/// When this process isn't root or `mke2fs` is missing or fails.
+/// When `mke2fs` or `debugfs` is missing or fails.
 pub fn overlay(ctx: &Ctx) -> Result<PathBuf> {
     let key = Key::new("overlay")
         .text("builder", BUILDER)
@@ -35,16 +37,16 @@ pub fn overlay(ctx: &Ctx) -> Result<PathBuf> {
 }
 
 fn build(ctx: &Ctx, out: &Path) -> Result<()> {
-    need_root("the overlay disk")?;
     let task = ctx.progress.task("overlay disk");
     let log = fresh_log(ctx, "overlay")?;
-    let root = out.join("root");
-    make_root(&root)?;
     let disk = out.join("overlay.ext4");
     let file = File::create(&disk).with_context(|| format!("could not make {}", disk.display()))?;
     file.set_len(SIZE_GIB << 30)?;
-    task.run(&mut mke2fs(&root, &disk), &log)?;
-    remove_tree(&root)?;
+    task.run(&mut mke2fs(&disk), &log)?;
+    for name in FOLDERS {
+        task.run(&mut mkdir(&disk, name), &log)?;
+    }
+    check(&disk)?;
     let kept = fs::metadata(&disk)?.blocks() * 512;
     task.done(&format!(
         "{SIZE_GIB} GiB, {} KiB of them written",
@@ -53,18 +55,42 @@ fn build(ctx: &Ctx, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the disk holds at first: the two folders of overlayfs.
-fn make_root(root: &Path) -> Result<()> {
-    let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(SOURCE_DATE_EPOCH);
-    for name in ["upper", "work"] {
-        let path = root.join(name);
-        fs::create_dir_all(&path)?;
-        File::open(&path)?.set_modified(moment)?;
+/// Sbin is not on everyone's path, and the machine's own defaults must not leak in.
+fn tool(name: &str) -> Command {
+    let mut tool = Command::new(name);
+    tool.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .env("E2FSPROGS_FAKE_TIME", SOURCE_DATE_EPOCH.to_string())
+        .env("MKE2FS_CONFIG", "/dev/null");
+    tool
+}
+
+/// Not with mke2fs's `-d`, which copies access and change times of the folder it reads.
+fn mkdir(disk: &Path, name: &str) -> Command {
+    let mut debugfs = tool("debugfs");
+    debugfs
+        .args(["-w", "-R", &format!("mkdir /{name}")])
+        .arg(disk);
+    debugfs
+}
+
+/// debugfs succeeds whatever becomes of its commands: looks whether the folders are there.
+fn check(disk: &Path) -> Result<()> {
+    let output = tool("debugfs")
+        .args(["-R", "ls -p /"])
+        .arg(disk)
+        .output()
+        .context("could not start debugfs: install e2fsprogs (`cargo xtask setup` does)")?;
+    let listing = String::from_utf8_lossy(&output.stdout);
+    for name in FOLDERS {
+        ensure!(
+            listing.contains(&format!("/040755/0/0/{name}/")),
+            "debugfs did not make /{name} on the overlay disk; it lists:\n{listing}"
+        );
     }
     Ok(())
 }
 
-fn mke2fs(root: &Path, disk: &Path) -> Command {
+fn mke2fs(disk: &Path) -> Command {
     // No `resize_inode`, no `64bit`: it never grows. No `metadata_csum`: checksums guard against
     // disks that lie, and cost the guest time. `uninit_bg` lets whole groups stay unwritten.
     let features = "^has_journal,^resize_inode,uninit_bg,extent,flex_bg,sparse_super2,dir_index,\
@@ -75,19 +101,12 @@ fn mke2fs(root: &Path, disk: &Path) -> Command {
         "lazy_itable_init=0,discard,packed_meta_blocks=1,num_backup_sb=0,root_owner=0:0,\
          hash_seed={UUID}"
     );
-    let mut mke2fs = Command::new("mke2fs");
+    let mut mke2fs = tool("mke2fs");
     mke2fs
-        // Sbin is not on everyone's path.
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-        .env("E2FSPROGS_FAKE_TIME", SOURCE_DATE_EPOCH.to_string())
-        // The machine's own defaults must not leak in.
-        .env("MKE2FS_CONFIG", "/dev/null")
         .args(["-q", "-F", "-b", "4096", "-I", "256", "-m", "0"])
         // One inode per 16 KiB: 655,360 files.
-        .args([
-            "-i", "16384", "-O", features, "-E", &extended, "-U", UUID, "-d",
-        ])
-        .args([root, disk]);
+        .args(["-i", "16384", "-O", features, "-E", &extended, "-U", UUID])
+        .arg(disk);
     mke2fs
 }
 
@@ -98,15 +117,20 @@ mod tests {
     #[test]
     fn an_empty_disk_is_small_sound_and_the_same_each_time() {
         let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("root");
-        make_root(&root).unwrap();
         let make = |name: &str| {
             let disk = dir.path().join(name);
             File::create(&disk).unwrap().set_len(256 << 20).unwrap();
-            assert!(mke2fs(&root, &disk).status().unwrap().success());
+            assert!(mke2fs(&disk).status().unwrap().success());
+            assert!(check(&disk).is_err(), "folders before they are made");
+            for name in FOLDERS {
+                assert!(mkdir(&disk, name).status().unwrap().success());
+            }
+            check(&disk).unwrap();
             fs::read(&disk).unwrap()
         };
         let disk = make("one");
+        // Times on disk have seconds.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
         assert!(disk == make("two"), "two runs differ");
         let written = disk
             .chunks(4096)
