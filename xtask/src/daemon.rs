@@ -10,7 +10,7 @@
 //! so it is restarted rather than given up.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -99,7 +99,7 @@ impl Daemon {
         let (folders, instance) = folders(ctx, &host)?;
         let (listen, address) = match &mut host {
             Host::Direct => {
-                let port = port.map_or_else(free_port, Ok)?;
+                let port = free_port(port)?;
                 let address = SocketAddr::from(([127, 0, 0, 1], port));
                 (address.to_string(), address)
             }
@@ -327,8 +327,11 @@ fn find_key(printed: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+/// `wanted` if nothing listens there, else any free port.
+fn free_port(wanted: Option<u16>) -> Result<u16> {
+    // Else another daemon there would answer in place of ours, which could not start.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted.unwrap_or(0)))
+        .with_context(|| format!("port {} of this machine can't be used", wanted.unwrap_or(0)))?;
     Ok(listener.local_addr()?.port())
 }
 
@@ -394,9 +397,18 @@ mod tests {
     }
 
     #[test]
+    fn a_port_in_use_is_refused() {
+        let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = held.local_addr().unwrap().port();
+        let error = free_port(Some(port)).unwrap_err().to_string();
+        assert_eq!(error, format!("port {port} of this machine can't be used"));
+        assert_ne!(free_port(None).unwrap(), port);
+    }
+
+    #[test]
     fn health_is_a_2xx() {
         let answer = |text: &'static str| {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
             std::thread::spawn(move || {
                 let (mut stream, _) = listener.accept().unwrap();
