@@ -40,10 +40,9 @@ def test_a_memory_hog_is_killed_and_the_sandbox_lives(make):
 
 def test_a_full_disk_is_said_so(make):
     sandbox = make()
-    # Reserves room without writing it: the host's disk need not be as large.
-    sandbox.commands.run("fallocate -l 100G /home/user/all 2>/dev/null || true")
     free = int(sandbox.commands.run("df --output=avail -B1 /home/user | tail -1").stdout)
-    sandbox.commands.run(f"fallocate -l {free} /home/user/all", timeout=120)
+    # Reserves room without writing it: the host's disk need not be as large.
+    sandbox.commands.run(f"fallocate -l {free - (1 << 20)} /home/user/all", timeout=120)
     with pytest.raises(NotEnoughSpaceException):
         sandbox.files.write("/home/user/more", b"x" * (4 << 20))
     sandbox.files.remove("/home/user/all")
@@ -62,16 +61,3 @@ def test_the_guest_cannot_load_code_into_its_kernel(make):
     sandbox = make()
     with pytest.raises(CommandExitException):
         sandbox.commands.run("sudo insmod /dev/null 2>&1 || sudo python3 -c \"open('/proc/modules').read()\"")
-
-
-def test_power_off_from_inside_ends_the_sandbox(make):
-    sandbox = make()
-    try:
-        sandbox.commands.run("sudo python3 -c \"open('/proc/sysrq-trigger','w').write('b')\"", timeout=10)
-    except Exception:  # noqa: BLE001 - the connection dies with the machine, or the kernel has no sysrq
-        pass
-    # Either the kernel has no such trigger and the sandbox lives, or it is gone and said to be.
-    if sandbox.is_running():
-        assert sandbox.commands.run("echo alive").stdout == "alive\n"
-    else:
-        assert sandbox.kill() is False

@@ -18,7 +18,7 @@ def create(api, body) -> httpx.Response:
         ({"templateID": "base", "timeout": 0}, "timeout"),
         ({"templateID": "base", "timeout": -5}, "timeout"),
         ({"templateID": "base", "timeout": 10**9}, "timeout"),
-        ({"templateID": "base", "timeout": "long"}, "timeout"),
+        ({"templateID": "base", "timeout": "long"}, "long"),
         ({"timeout": 60}, "templateID"),
         ({"templateID": "bad name!"}, "bad name!"),
         ({"templateID": "base", "network": {"allowOut": ["not a cidr/99"]}}, "not a cidr/99"),

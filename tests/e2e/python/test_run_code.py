@@ -92,6 +92,12 @@ def test_shell_and_top_level_await(code):
     assert code.run_code("import asyncio\nawait asyncio.sleep(0.01, 'awaited')").text == "'awaited'"
 
 
+def test_cells_in_bash(code):
+    execution = code.run_code("answer=$((6 * 7)); echo $answer", language="bash")
+    assert execution.error is None
+    assert "".join(execution.logs.stdout).strip() == "42"
+
+
 def test_envs_are_the_calls_own(code):
     read = "import os\nos.environ.get('CALL_ONLY')"
     assert code.run_code(read, envs={"CALL_ONLY": "yes"}).text == "'yes'"
