@@ -8,6 +8,8 @@
 //!
 //! The crate knows nothing of HTTP, of E2B, or of what runs in the guest.
 
+#![deny(unsafe_code)]
+
 pub mod arch;
 pub mod bus;
 pub mod config;

@@ -5,14 +5,14 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::setsid;
 
-/// Most file descriptors: the devices' own and a few hundred vsock connections.
+/// Most file descriptors, if the host allows as many: the devices' own and a thousand vsock connections.
 const MAX_FILES: u64 = 4096;
 
 /// Why the process could not be set up.
@@ -35,7 +35,10 @@ pub fn restrict() -> Result<(), ProcessError> {
     umask(Mode::from_bits_truncate(0o177));
     prctl::set_no_new_privs().map_err(failed("give up gaining privileges"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(failed("turn core dumps off"))?;
-    setrlimit(Resource::RLIMIT_NOFILE, MAX_FILES, MAX_FILES)
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)
+        .map_err(failed("read the bound of its file descriptors"))?;
+    let files = most.min(MAX_FILES);
+    setrlimit(Resource::RLIMIT_NOFILE, files, files)
         .map_err(failed("bound its file descriptors"))?;
     one_arena();
     Ok(())
@@ -73,6 +76,7 @@ pub fn monotonic_ns() -> u64 {
         .unwrap_or(0)
 }
 
+#[allow(unsafe_code)]
 fn one_arena() {
     // SAFETY: mallopt changes a setting of the allocator; the process has one thread at this point.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };

@@ -167,6 +167,7 @@ fn compile(pid: u32) -> Result<BpfProgram, SeccompError> {
 }
 
 /// Saying which call was refused. This is the only unsafe part of the module.
+#[allow(unsafe_code)]
 mod report {
     use std::ffi::c_int;
 

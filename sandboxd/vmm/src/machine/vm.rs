@@ -85,6 +85,7 @@ pub fn create(kvm: &Kvm, memory: &GuestMemory) -> Result<VmFd, VmError> {
             userspace_addr: region.as_ptr().expose_provenance() as u64,
             flags: 0,
         };
+        #[allow(unsafe_code)]
         // SAFETY: the region lies in a mapping that `memory` keeps, and the caller keeps `memory` longer than the VM; regions
         // do not overlap, and slots are used once.
         unsafe { vm.set_user_memory_region(region) }.map_err(call("take guest memory"))?;

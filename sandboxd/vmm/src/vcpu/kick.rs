@@ -4,6 +4,8 @@
 //! in the CPU's shared page, which makes the next KVM_RUN return at once (Linux, Documentation/virt/kvm/api.rst, "The
 //! kvm_run structure"). This is the only module that touches that page from another thread.
 
+#![allow(unsafe_code)]
+
 use std::ffi::c_int;
 use std::io;
 use std::ptr::NonNull;

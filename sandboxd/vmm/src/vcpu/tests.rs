@@ -1,6 +1,8 @@
 //! Tests of the run loop with guests of a few bytes in real mode. They need a KVM that runs such guests; where there is
 //! none, each says so and passes.
 
+#![allow(unsafe_code)]
+
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{Kvm, VmFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};

@@ -1,6 +1,8 @@
 //! A TAP interface as a file of frames (Linux, Documentation/networking/tuntap.rst). The only `unsafe` here are the ioctls
 //! that attach to it.
 
+#![allow(unsafe_code)]
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};

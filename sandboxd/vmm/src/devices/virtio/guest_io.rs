@@ -9,6 +9,8 @@
 //!                                                     └──► recvmsg / sendmsg / writev  (once: what is possible now)
 //! ```
 
+#![allow(unsafe_code)]
+
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd};
 
