@@ -34,12 +34,21 @@ impl Parts {
         let programs = programs(ctx)?;
         Ok(Self {
             agent_disk: artifacts::agent(ctx)?.join("agent.erofs"),
-            kernel: artifacts::kernel(ctx)?.join("vmlinux"),
+            kernel: kernel(ctx)?,
             overlay: artifacts::overlay(ctx)?.join("overlay.ext4"),
             templates: artifacts::templates(ctx)?,
             sandboxd: existing(programs.join("sandboxd"))?,
             microvm: existing(programs.join("microvm"))?,
         })
+    }
+}
+
+/// The guest's kernel: the one that `SANDBOXD_VMLINUX` names, for trying another, else ours.
+fn kernel(ctx: &Ctx) -> Result<PathBuf> {
+    match std::env::var_os("SANDBOXD_VMLINUX") {
+        Some(path) => std::fs::canonicalize(&path)
+            .with_context(|| format!("SANDBOXD_VMLINUX names no file: {}", path.display())),
+        None => Ok(artifacts::kernel(ctx)?.join("vmlinux")),
     }
 }
 
