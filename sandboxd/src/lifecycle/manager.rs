@@ -260,6 +260,7 @@ impl Manager {
             return Err(error.into());
         }
         self.parts.telemetry.created(&stages);
+        tracing::info!(sandbox = %view.id, ?stages, "created");
         self.note(&view.id, "created", "The sandbox runs.");
         Ok(Created { view, stages })
     }

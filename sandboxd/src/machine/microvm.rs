@@ -271,11 +271,11 @@ impl Microvms {
         }
         let Some(cgroups) = &self.cgroups else { return };
         // A group stays busy for a moment after its last process was reaped, while the kernel lets go of it.
-        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(200));
-        for _ in 0..20 {
+        let backoff = Backoff::start();
+        for _ in 0..60 {
             match cgroups.remove(&id) {
                 Ok(()) => return,
-                Err(_) => tokio::time::sleep(backoff.pause()).await,
+                Err(_) => backoff.pause().await,
             }
         }
         tracing::warn!(sandbox = %id, "a cgroup is left behind");
@@ -397,13 +397,13 @@ fn configuration(plan: &Plan, dns: &[Ipv4Addr]) -> Configure {
 
 /// Connects to the control socket of a process that is about to bind it.
 async fn connect(path: &Path) -> Result<Control, ControlError> {
-    let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(20));
+    let backoff = Backoff::start();
     loop {
         match Control::connect(path).await {
             Ok(control) => return Ok(control),
             Err(error) => match error.kind() {
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
-                    tokio::time::sleep(backoff.pause()).await;
+                    backoff.pause().await;
                 }
                 _ => return Err(error.into()),
             },
@@ -413,14 +413,14 @@ async fn connect(path: &Path) -> Result<Control, ControlError> {
 
 /// Waits for the first answer of the agent of a booting guest.
 async fn first_answer(agent: &Agent) -> Result<(), AgentError> {
-    let mut backoff = Backoff::new(Duration::from_millis(4), Duration::from_millis(40));
+    let backoff = Backoff::start();
     loop {
         match agent.hello().await {
             Ok(_) => return Ok(()),
             Err(
                 AgentError::NotListening(_) | AgentError::NoMachine(_) | AgentError::TimedOut(_),
             ) => {
-                tokio::time::sleep(backoff.pause()).await;
+                backoff.pause().await;
             }
             Err(error) => return Err(error),
         }

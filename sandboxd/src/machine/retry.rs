@@ -1,45 +1,69 @@
-//! Pauses between attempts, bounded and growing.
+//! Pauses between attempts, in proportion to the time that has passed.
 //!
-//! Used in two places only: while a `microvm` process binds its control socket and while a guest boots. Neither can
-//! announce itself to the daemon before it listens, so the daemon has to try. The first pauses are short because a
-//! process is there within a few milliseconds, and they grow so that waiting costs the booting guest nothing.
+//! Used in three places only: while a `microvm` process binds its control socket, while a guest boots, and while the
+//! kernel lets go of a cgroup. None of them can announce itself, so the daemon has to try. A pause is an eighth of the
+//! time waited so far: what is there soon is noticed at once, nothing is noticed more than an eighth late, and the
+//! number of attempts grows with the logarithm of the wait, so that on a slow host trying does not take the processor
+//! from what is being waited for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Growing pauses: `first`, then half as much again each time, never above `longest`.
+/// Shortest pause.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Longest pause.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// Pauses that grow with the time waited.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
-    next: Duration,
-    longest: Duration,
+    since: Instant,
 }
 
 impl Backoff {
-    /// Pauses from `first` up to `longest`.
-    pub const fn new(first: Duration, longest: Duration) -> Self {
+    /// Begins to wait.
+    pub fn start() -> Self {
         Self {
-            next: first,
-            longest,
+            since: Instant::now(),
         }
     }
 
-    /// The pause to make now.
-    pub fn pause(&mut self) -> Duration {
-        let pause = self.next.min(self.longest);
-        self.next = (pause + pause / 2).min(self.longest);
-        pause
+    /// Makes the next pause.
+    pub async fn pause(&self) {
+        tokio::time::sleep(pause_after(self.since.elapsed())).await;
     }
+}
+
+fn pause_after(waited: Duration) -> Duration {
+    (waited / 8).clamp(SHORTEST, LONGEST)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::Backoff;
+    use super::{LONGEST, pause_after};
+
+    /// Attempts made in `wait`, and how late its end is noticed.
+    fn attempts(wait: Duration) -> (u32, Duration) {
+        let (mut waited, mut attempts) = (Duration::ZERO, 0);
+        while waited < wait {
+            waited += pause_after(waited);
+            attempts += 1;
+        }
+        (attempts, waited - wait)
+    }
 
     #[test]
-    fn grows_to_its_bound_and_stays() {
-        let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(10));
-        let pauses: Vec<_> = (0..6).map(|_| backoff.pause().as_micros()).collect();
-        assert_eq!(pauses, [2_000, 3_000, 4_500, 6_750, 10_000, 10_000]);
+    fn few_attempts_and_never_more_than_an_eighth_late() {
+        for (ms, most) in [(3, 4), (50, 25), (1_000, 50), (5_000, 65), (60_000, 130)] {
+            let wait = Duration::from_millis(ms);
+            let (count, late) = attempts(wait);
+            assert!(count <= most, "{count} attempts in {wait:?}");
+            assert!(
+                late <= (wait / 8).max(Duration::from_millis(1)).min(LONGEST),
+                "{late:?}"
+            );
+        }
     }
 }
