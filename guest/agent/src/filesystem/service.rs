@@ -18,7 +18,7 @@ use super::watch::tree::Request as WatchRequest;
 use super::watch::{Watcher, blocking};
 use crate::errors::{Fault, Kind};
 use crate::paths;
-use crate::proto::filesystem::watch_dir_response::{Event, KeepAlive, StartEvent};
+use crate::proto::filesystem::watch_dir_response::Event;
 use crate::proto::filesystem::{
     CreateWatcherRequest, CreateWatcherResponse, Filesystem, FilesystemExt,
     GetWatcherEventsRequest, GetWatcherEventsResponse, ListDirRequest, ListDirResponse,
@@ -241,10 +241,7 @@ async fn stream_events(
         }
     };
     let mut expired = pin!(expired);
-    if send(sender, Event::Start(Box::new(StartEvent::default())))
-        .await
-        .is_err()
-    {
+    if send(sender, Event::Start(Box::default())).await.is_err() {
         return Ok(());
     }
     // Kept over the turns of the loop: a batch that is being drained must not be dropped.
@@ -258,7 +255,7 @@ async fn stream_events(
             }
             events = &mut next => events.map_err(ConnectError::from)?,
             () = tokio::time::sleep(keepalive) => {
-                if send(sender, Event::Keepalive(Box::new(KeepAlive::default()))).await.is_err() {
+                if send(sender, Event::Keepalive(Box::default())).await.is_err() {
                     return Ok(());
                 }
                 continue;

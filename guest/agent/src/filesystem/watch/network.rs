@@ -27,7 +27,7 @@ const NETWORK: [i64; 11] = [
 pub fn is_network_mount(path: &Path) -> Result<bool, FilesystemError> {
     let found = rustix::fs::statfs(path)
         .map_err(|error| FilesystemError::io("look at the mount of", path, error.into()))?;
-    Ok(is_network(i64::from(found.f_type)))
+    Ok(is_network(found.f_type))
 }
 
 fn is_network(kind: i64) -> bool {

@@ -140,9 +140,10 @@ impl Kernel {
             _directory: directory,
         });
         let mut readers = JoinSet::new();
-        for (receiver, channel) in
-            [(sockets.shell.1, Channel::Shell), (sockets.iopub.1, Channel::Iopub)]
-        {
+        for (receiver, channel) in [
+            (sockets.shell.1, Channel::Shell),
+            (sockets.iopub.1, Channel::Iopub),
+        ] {
             readers.spawn(read(receiver, channel, key.clone(), Arc::clone(&routes)));
         }
         let ending = Arc::clone(&kernel.ending);
