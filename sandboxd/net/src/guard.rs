@@ -12,7 +12,7 @@
 //!
 //! All calls block, for about a millisecond each; deleting a TAP can take some more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -129,6 +129,8 @@ pub struct Netguard {
     instance: Instance,
     datapath: Datapath,
     slots: Slots,
+    /// Interface numbers of taken slots.
+    indexes: BTreeMap<u32, u32>,
 }
 
 impl Netguard {
@@ -155,6 +157,7 @@ impl Netguard {
             instance,
             datapath,
             slots,
+            indexes: BTreeMap::new(),
         };
         guard.fill_spares()?;
         Ok(guard)
@@ -171,16 +174,13 @@ impl Netguard {
             .ok_or(NetguardError::Exhausted(self.config.slots))?;
         let (Taken::Warm(slot) | Taken::Cold(slot)) = taken;
         let made = match taken {
-            Taken::Warm(_) => self.index(slot),
+            // Somebody may have deleted a spare meanwhile.
+            Taken::Warm(_) => self.index(slot).or_else(|_| self.make(slot)),
             Taken::Cold(_) => self.make(slot),
         };
         let result = made.and_then(|index| self.put(slot, index, policy));
         if result.is_err() {
-            // Whatever state its TAP is in, the next to take the slot begins anew.
-            if let Err(error) = self.delete(slot) {
-                tracing::warn!(slot, %error, "a TAP that could not be given out stays");
-            }
-            self.slots.forget(slot);
+            self.abandon(slot);
         }
         result
     }
@@ -204,6 +204,7 @@ impl Netguard {
         let index = self.taken_index(slot)?;
         self.datapath.tables.clear(index)?;
         self.forget_flows(slot);
+        self.indexes.remove(&slot);
         match self.slots.release(slot) {
             Some(Released::Delete) => self.delete(slot),
             Some(Released::Keep) | None => Ok(()),
@@ -214,16 +215,21 @@ impl Netguard {
     /// policy hold until the new ones are in place.
     ///
     /// # Errors
-    /// [`NetguardError::NoSuchSlot`] when no TAP of this instance has that slot.
+    /// [`NetguardError::NoSuchSlot`] when no TAP of this instance has that slot. Any other error
+    /// means that the TAP was deleted: a sandbox that cannot be guarded has no network.
     pub fn adopt(&mut self, slot: u32, policy: &EgressPolicy) -> Result<Tap, NetguardError> {
         if !self.slots.adopt(slot) {
             return Err(NetguardError::NoSuchSlot(slot));
         }
-        let index = self.index(slot)?;
         // Policy first: the programs must not run a moment without it.
-        let tap = self.put(slot, index, policy)?;
-        self.equip(&tap.name, slot, index)?;
-        Ok(tap)
+        let adopted = self
+            .index(slot)
+            .and_then(|index| self.put(slot, index, policy))
+            .and_then(|tap| self.equip(&tap.name, slot, tap.ifindex).map(|()| tap));
+        if adopted.is_err() {
+            self.abandon(slot);
+        }
+        adopted
     }
 
     /// Removes the TAPs a predecessor left that were not adopted; returns how many.
@@ -291,10 +297,8 @@ impl Netguard {
     }
 
     fn taken_index(&self, slot: u32) -> Result<u32, NetguardError> {
-        if !self.slots.is_taken(slot) {
-            return Err(NetguardError::NoSuchSlot(slot));
-        }
-        self.index(slot)
+        let index = self.indexes.get(&slot).copied();
+        index.ok_or(NetguardError::NoSuchSlot(slot))
     }
 
     fn put(
@@ -307,6 +311,7 @@ impl Netguard {
         self.datapath
             .tables
             .set(ifindex, identity, policy, self.config.events)?;
+        self.indexes.insert(slot, ifindex);
         Ok(Tap {
             name: self.name(slot),
             slot,
@@ -366,6 +371,19 @@ impl Netguard {
             self.slots.add_spare(slot);
         }
         Ok(())
+    }
+
+    /// Lets go of a slot that could not be set up: whatever state its TAP is in, the next to take
+    /// it begins anew.
+    fn abandon(&mut self, slot: u32) {
+        let cleared = match self.indexes.remove(&slot) {
+            Some(index) => self.datapath.tables.clear(index).map_err(Into::into),
+            None => Ok(()),
+        };
+        if let Err(error) = cleared.and(self.delete(slot)) {
+            tracing::warn!(slot, %error, "a TAP that could not be given out stays");
+        }
+        self.slots.forget(slot);
     }
 
     /// Deletes a slot's TAP, which need not exist.

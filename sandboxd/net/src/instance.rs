@@ -1,15 +1,16 @@
 //! Who we are, across restarts: the instance file.
 //!
 //! ```text
-//!   <state-dir>/netguard.json   {"version":1,"id":"1a2b3c4d","forwarding_was_on":false}
+//!   <state-dir>/netguard.json   {"version":1,"boot":"…","id":"1a2b3c4d","forwarding_was_on":false}
 //! ```
 //!
 //! The id names the nftables table and marks the TAPs, so that a daemon finds what a predecessor
 //! with the same state directory left, and leaves alone what belongs to another. The file is
 //! written once, before anything it speaks of exists, and removed last. It is locked while in use.
+//! A file of an earlier boot speaks of nothing that still exists, so the instance begins anew.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -18,6 +19,7 @@ use thiserror::Error;
 
 const VERSION: u32 = 1;
 const NAME: &str = "netguard.json";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// A file of ours is under a hundred bytes.
 const MAX_LEN: u64 = 4096;
 
@@ -58,6 +60,7 @@ pub enum InstanceError {
 #[serde(deny_unknown_fields)]
 struct Record {
     version: u32,
+    boot: String,
     id: String,
     forwarding_was_on: bool,
 }
@@ -86,7 +89,7 @@ impl Instance {
             error,
         };
         fs::create_dir_all(dir).map_err(failed)?;
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -103,22 +106,30 @@ impl Instance {
             .take(MAX_LEN)
             .read_to_string(&mut text)
             .map_err(failed)?;
-        let record = if text.is_empty() {
-            let record = Record {
-                version: VERSION,
-                id: random_id().map_err(failed)?,
-                forwarding_was_on: forwarding_is_on().map_err(failed)?,
-            };
-            let text = serde_json::to_string(&record).map_err(|e| failed(e.into()))?;
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-                .map_err(failed)?;
-            record
+        let boot = fs::read_to_string(BOOT_ID)
+            .map_err(failed)?
+            .trim()
+            .to_owned();
+        let left = if text.is_empty() {
+            None
         } else {
-            parse(&text).ok_or_else(|| InstanceError::Damaged {
+            Some(parse(&text).ok_or_else(|| InstanceError::Damaged {
                 path: path.clone(),
                 prefix: prefix.to_owned(),
-            })?
+            })?)
+        };
+        let record = match left {
+            Some(record) if record.boot == boot => record,
+            _ => {
+                let record = Record {
+                    version: VERSION,
+                    boot,
+                    id: random_id().map_err(failed)?,
+                    forwarding_was_on: forwarding_is_on().map_err(failed)?,
+                };
+                write(&file, &record).map_err(failed)?;
+                record
+            }
         };
         Ok(Self {
             path,
@@ -157,6 +168,14 @@ impl Instance {
     }
 }
 
+fn write(mut file: &File, record: &Record) -> io::Result<()> {
+    let text = serde_json::to_string(record)?;
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
 fn parse(text: &str) -> Option<Record> {
     let record: Record = serde_json::from_str(text).ok()?;
     // The id becomes part of a command to nft.
@@ -193,6 +212,20 @@ mod tests {
     }
 
     #[test]
+    fn after_a_reboot_it_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = r#"{"version":1,"boot":"old","id":"1a2b3c4d","forwarding_was_on":false}"#;
+        fs::write(dir.path().join(NAME), old).unwrap();
+        let instance = open(dir.path(), true).unwrap();
+        assert_ne!(instance.table(), "sandboxd_1a2b3c4d");
+        assert!(instance.forwarding_was_on());
+        let table = instance.table();
+        drop(instance);
+        let again = open(dir.path(), false).unwrap();
+        assert_eq!(again.table(), table, "not written");
+    }
+
+    #[test]
     fn two_at_a_time_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let _first = open(dir.path(), false).unwrap();
@@ -207,8 +240,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for text in [
             "{",
-            r#"{"version":2,"id":"1a2b3c4d","forwarding_was_on":true}"#,
-            r#"{"version":1,"id":"x; flush ruleset","forwarding_was_on":true}"#,
+            r#"{"version":2,"boot":"b","id":"1a2b3c4d","forwarding_was_on":true}"#,
+            r#"{"version":1,"boot":"b","id":"x; flush ruleset","forwarding_was_on":true}"#,
         ] {
             fs::write(dir.path().join(NAME), text).unwrap();
             let error = open(dir.path(), false).unwrap_err();

@@ -117,12 +117,6 @@ impl Slots {
         }
     }
 
-    /// Whether the slot is taken.
-    #[must_use]
-    pub fn is_taken(&self, slot: u32) -> bool {
-        self.taken.contains(&slot)
-    }
-
     /// Slots whose TAPs nobody adopted; they are unused from now on.
     pub fn sweep(&mut self) -> BTreeSet<u32> {
         let swept = std::mem::take(&mut self.orphaned);
@@ -173,7 +167,7 @@ mod tests {
         assert_eq!(slots.take(), None);
         assert_eq!(slots.sweep(), set(&[2]));
         assert_eq!(slots.take(), Some(Taken::Cold(2)));
-        assert!(slots.is_taken(1));
+        assert_eq!(slots.release(1), Some(Released::Delete));
     }
 
     #[derive(Clone, Debug)]

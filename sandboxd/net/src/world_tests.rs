@@ -470,6 +470,23 @@ fn a_successor_takes_over_live_sandboxes_and_sweeps_the_rest() {
 }
 
 #[test]
+fn a_tap_that_somebody_deleted_is_made_again() {
+    with_world(|world| {
+        let mut guard = world.open();
+        ip("link delete sbx0");
+        let tap = guard.acquire(&outside_only()).unwrap();
+        assert_eq!(tap.name, "sbx0");
+        Guest::on(&tap);
+        ip("link delete sbx0");
+        guard.release(tap.slot).unwrap();
+        let tap = guard.acquire(&outside_only()).unwrap();
+        assert_eq!(tap.name, "sbx0");
+        Guest::on(&tap);
+        guard.close().unwrap();
+    });
+}
+
+#[test]
 fn an_interface_of_somebody_else_is_left_alone() {
     with_world(|world| {
         ip("tuntap add dev sbx0 mode tap");
