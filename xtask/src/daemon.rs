@@ -27,6 +27,8 @@ use crate::signals;
 
 /// The port that the daemon listens on inside of a lab.
 const INSIDE_PORT: u16 = 3000;
+/// How long a sandbox may take to boot in a lab, on a machine that does something else too.
+const LAB_BOOT_LIMIT: Duration = Duration::from_secs(180);
 /// How long the daemon may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long it may take to kill all sandboxes and end.
@@ -116,7 +118,7 @@ impl Daemon {
         let key = create_key(&host, parts, &folders)?;
         let endpoint = Endpoint { address, key };
         let mut daemon = Self {
-            command: serve(parts, &folders, &listen, &endpoint.domain()),
+            command: serve(parts, &folders, &listen, &endpoint.domain(), &host),
             endpoint,
             folders,
             running: None,
@@ -266,7 +268,7 @@ fn folders(ctx: &Ctx, host: &Host) -> Result<(Folders, Option<Instance>)> {
     }
 }
 
-fn serve(parts: &Parts, folders: &Folders, listen: &str, domain: &str) -> CommandLine {
+fn serve(parts: &Parts, folders: &Folders, listen: &str, domain: &str, host: &Host) -> CommandLine {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut words = vec![text(&parts.sandboxd), "serve".into()];
     for (flag, value) in [
@@ -284,6 +286,12 @@ fn serve(parts: &Parts, folders: &Folders, listen: &str, domain: &str) -> Comman
         words.push(value);
     }
     words.push("--kill-on-exit".to_owned());
+    if matches!(host, Host::Lab(_)) {
+        words.extend([
+            "--start-timeout-seconds".to_owned(),
+            LAB_BOOT_LIMIT.as_secs().to_string(),
+        ]);
+    }
     on_its_own(CommandLine::new(words))
 }
 
