@@ -10,6 +10,8 @@
 //! Nothing lower imports anything higher; decisions are pure functions in files of their own, I/O and locks live at
 //! the edge of each module.
 
+#![deny(unsafe_code)]
+
 mod admission;
 mod api;
 pub mod cli;

@@ -1,5 +1,7 @@
 //! The daemon's program.
 
+#![forbid(unsafe_code)]
+
 fn main() -> std::process::ExitCode {
     sandboxd::cli::main()
 }

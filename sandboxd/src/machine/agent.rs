@@ -26,8 +26,8 @@ use super::line::read_line;
 /// Longest reply to a control request that is read.
 const MAX_CONTROL_REPLY: u64 = 64 << 10;
 
-/// How long one exchange with the agent may take.
-const EXCHANGE: Duration = Duration::from_secs(10);
+/// How long one exchange with the agent may take; long, for guests on hosts that are slow or overloaded.
+const EXCHANGE: Duration = Duration::from_secs(30);
 
 /// Why the agent could not be used.
 #[derive(Debug, thiserror::Error)]

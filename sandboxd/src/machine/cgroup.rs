@@ -61,7 +61,7 @@ impl Cgroups {
         Ok(Self { root })
     }
 
-    /// Puts a process under the ceilings of a machine with `memory_mib` of guest memory.
+    /// Puts a process under the ceilings of a machine that may hold `memory_mib` in memory, beside the process's own.
     pub fn confine(&self, id: &SandboxId, pid: i32, memory_mib: u64) -> Result<(), CgroupError> {
         let group = self.root.join(id.as_str());
         make(&group)?;
@@ -116,6 +116,13 @@ fn write(path: &Path, text: &str) -> Result<(), CgroupError> {
     })
 }
 
+/// Whether files in a folder are kept in memory, and so count against the group that writes them: on a tmpfs
+/// (statfs(2): `TMPFS_MAGIC`) what a guest writes to its disk is memory of its process.
+pub fn is_in_memory(folder: &Path) -> bool {
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    rustix::fs::statfs(folder).is_ok_and(|stat| stat.f_type == TMPFS_MAGIC)
+}
+
 /// Mount point of the cgroup v2 file system in a `/proc/self/mountinfo` (proc_pid_mountinfo(5): the mount point is
 /// field 5, the type is the first field behind the lone `-`). Prefers a mount at which the whole tree is seen.
 fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
@@ -131,7 +138,23 @@ fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::cgroup2_mount;
+    use super::{cgroup2_mount, is_in_memory};
+
+    #[test]
+    fn a_disk_counts_as_memory_only_where_it_is() {
+        assert!(!is_in_memory("/proc".as_ref()));
+        assert!(!is_in_memory("/does/not/exist".as_ref()));
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let mut fields = mounts.lines().map(|line| line.split(' '));
+        if let Some(point) = fields.find_map(|mut f| {
+            let point = f.nth(1)?;
+            // The last mount on a point is the one that is seen.
+            (f.next()? == "tmpfs" && mounts.matches(&format!(" {point} ")).count() == 1)
+                .then_some(point)
+        }) {
+            assert!(is_in_memory(point.as_ref()), "{point}");
+        }
+    }
 
     #[test]
     fn finds_the_unified_tree() {

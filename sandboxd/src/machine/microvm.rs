@@ -21,7 +21,7 @@ use vmm::config::{DiskConfig, MachineConfig, NetConfig, SerialConfig, VsockConfi
 use vmm::control::{Event, State};
 
 use super::agent::{Agent, AgentError};
-use super::cgroup::Cgroups;
+use super::cgroup::{Cgroups, is_in_memory};
 use super::control::{Control, ControlError};
 use super::layout::{Layout, MachinePaths};
 use super::process::{Process, ProcessIdentity, machines_below};
@@ -107,7 +107,10 @@ impl Microvms {
         let process = Arc::new(self.spawn(&plan.id, &paths)?);
         let mut guard = Guard(Some(&process));
         if let Some(cgroups) = &self.cgroups {
-            let memory = u64::from(plan.template.memory_mib);
+            let mut memory = u64::from(plan.template.memory_mib);
+            if is_in_memory(&paths.state) {
+                memory += u64::from(plan.template.disk_mib);
+            }
             if let Err(error) = cgroups.confine(&plan.id, process.identity().pid, memory) {
                 tracing::warn!(sandbox = %plan.id, %error, "the machine runs without host ceilings");
             }

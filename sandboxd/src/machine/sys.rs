@@ -1,5 +1,7 @@
 //! Two calls into the operating system that Rust cannot check. The only `unsafe` of the daemon.
 
+#![allow(unsafe_code)]
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
