@@ -1,16 +1,23 @@
 //! GET /files: one file, whole or in part, plain or compressed. Memory use does not grow with the size.
+//!
+//! A client that takes gzip gets it, unless the file is larger than [`SAMPLE`] and its start hardly shrinks: SDKs
+//! always take gzip, and packing a film or an archive again costs far more time than it saves. The fastest level
+//! is used for the same reason.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use async_compression::Level;
 use async_compression::tokio::bufread::GzipEncoder;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
     CONTENT_TYPE, LAST_MODIFIED, VARY,
@@ -32,13 +39,30 @@ use crate::state::SharedState;
 /// The size of one read, and of one piece of the body.
 const PIECE: usize = 256 * 1024;
 
+/// Bytes of a file's start that tell whether the rest is worth compressing.
+const SAMPLE: usize = 64 * 1024;
+
 /// An open file and what its headers need.
 struct Opened {
     file: File,
-    size: u64,
+    /// In bytes; `None` for files that do not know it (as those in /proc).
+    size: Option<u64>,
     modified_s: i64,
-    /// For files that claim to be empty (as those in /proc do): their first bytes.
+    /// The first bytes, already taken from `file`. All of it when it is small.
     start: Vec<u8>,
+}
+
+impl Opened {
+    /// Whether compression saves at least a tenth of the sample.
+    fn shrinks(&self) -> bool {
+        if self.start.len() < SAMPLE {
+            return true;
+        }
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        // Writing to memory does not fail.
+        let packed = packed.write_all(&self.start).and_then(|()| packed.finish());
+        packed.is_ok_and(|packed| packed.len() < self.start.len() / 10 * 9)
+    }
 }
 
 /// The handler.
@@ -52,11 +76,20 @@ pub async fn get(
 ) -> Result<Response, FilesError> {
     let access = Access::check(&state, &request_headers, query, Operation::Read)?;
     let path = access.resolve(access.path.as_deref().unwrap_or_default())?;
-    let opened = {
+    let coding = encoding::negotiate(&request_headers);
+    let plain_wanted = range::wants_identity(&request_headers);
+    let plain_taken = encoding::takes_identity(&request_headers);
+    let (opened, packed) = {
         let path = path.clone();
-        blocking(move || open(path)).await?
+        blocking(move || {
+            let opened = open(path)?;
+            let coding = coding.ok_or(FilesError::NotAcceptable)?;
+            let packed =
+                coding == Coding::Gzip && !plain_wanted && (!plain_taken || opened.shrinks());
+            Ok((opened, packed))
+        })
+        .await?
     };
-    let coding = encoding::negotiate(&request_headers).ok_or(FilesError::NotAcceptable)?;
     let reply = Response::builder()
         .header(CONTENT_TYPE, headers::content_type(&path))
         .header(
@@ -68,17 +101,16 @@ pub async fn get(
         Some(date) => reply.header(LAST_MODIFIED, date),
         None => reply,
     };
-    if coding == Coding::Gzip && !range::wants_identity(&request_headers) {
+    if packed {
         let reply = reply.header(CONTENT_ENCODING, "gzip");
         let plain = BufReader::with_capacity(PIECE, content(opened, None));
-        return finish(reply, &path, stream(GzipEncoder::new(plain)));
+        let packed = GzipEncoder::with_quality(plain, Level::Fastest);
+        return finish(reply, &path, stream(packed));
     }
     let reply = reply.header(ACCEPT_RANGES, "bytes");
-    if !opened.start.is_empty() {
-        // The size is not known before the end.
+    let Some(size) = opened.size else {
         return finish(reply, &path, stream(content(opened, None)));
-    }
-    let size = opened.size;
+    };
     match range::select(&request_headers, size, opened.modified_s) {
         Selection::Whole => {
             let reply = reply.header(CONTENT_LENGTH, size);
@@ -135,16 +167,15 @@ fn open(path: PathBuf) -> Result<Opened, FilesError> {
     if !metadata.is_file() {
         return Err(FilesError::NotRegular(path));
     }
-    let mut start = Vec::new();
-    if metadata.size() == 0 {
-        file.by_ref()
-            .take(PIECE as u64)
-            .read_to_end(&mut start)
-            .map_err(failed("read"))?;
-    }
+    let mut start = Vec::with_capacity(SAMPLE);
+    file.by_ref()
+        .take(SAMPLE as u64)
+        .read_to_end(&mut start)
+        .map_err(failed("read"))?;
+    let size = metadata.size();
     Ok(Opened {
         file,
-        size: metadata.size(),
+        size: (size > 0 || start.is_empty()).then_some(size),
         modified_s: metadata.mtime(),
         start,
     })
@@ -155,10 +186,11 @@ fn seek(mut opened: Opened, start: u64, path: &Path) -> Result<Opened, FilesErro
         .file
         .seek(SeekFrom::Start(start))
         .map_err(|error| FilesError::io("read", path, error))?;
+    opened.start.clear();
     Ok(opened)
 }
 
-/// The bytes from where the file stands, at most `length` of them.
+/// The start and the bytes from where the file stands, at most `length` of them.
 fn content(opened: Opened, length: Option<u64>) -> impl AsyncRead + Send + 'static {
     let mut file = tokio::fs::File::from_std(opened.file);
     file.set_max_buf_size(PIECE);

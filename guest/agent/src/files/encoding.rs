@@ -47,6 +47,22 @@ pub fn negotiate(headers: &HeaderMap) -> Option<Coding> {
     }
 }
 
+/// Whether the client takes plain bytes, which it does unless it refuses them by name (or refuses everything).
+pub fn takes_identity(headers: &HeaderMap) -> bool {
+    let mut identity = None;
+    let mut any = None;
+    for value in headers.get_all(ACCEPT_ENCODING) {
+        for item in value.to_str().unwrap_or_default().split(',') {
+            match weighted(item) {
+                (name, weight) if name == "identity" => identity = Some(weight),
+                (name, weight) if name == "*" => any = Some(weight),
+                _ => {}
+            }
+        }
+    }
+    identity.or(any) != Some(0)
+}
+
 /// The coding of a request body, or the name of one that is not spoken.
 ///
 /// # Errors
@@ -124,6 +140,20 @@ mod tests {
             ("", Some(Coding::Identity)),
         ] {
             assert_eq!(accepting(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn plain_bytes_are_taken_unless_refused() {
+        for (text, expected) in [
+            ("gzip", true),
+            ("gzip, identity;q=0", false),
+            ("*;q=0, gzip", false),
+            ("*;q=0, identity;q=0.1", true),
+        ] {
+            let value = HeaderValue::from_str(text).unwrap();
+            let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, value)]);
+            assert_eq!(takes_identity(&headers), expected, "{text}");
         }
     }
 

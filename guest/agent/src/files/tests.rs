@@ -290,6 +290,36 @@ async fn compression_works_both_ways_and_for_both_forms() {
 }
 
 #[tokio::test]
+async fn what_does_not_shrink_is_sent_as_it_is() {
+    let sandbox = Sandbox::new(None);
+    // Noise: the low bytes of a linear congruence with a large modulus.
+    let noise: Vec<u8> = (0..200_000u64)
+        .scan(1u64, |seed, _| {
+            *seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            Some(seed.to_be_bytes()[0])
+        })
+        .collect();
+    fs::write(sandbox.home("large"), &noise).unwrap();
+    fs::write(sandbox.home("small"), &noise[..1000]).unwrap();
+    let response = sandbox
+        .get("?path=large", &[("accept-encoding", "gzip")])
+        .await;
+    assert_eq!(header(&response, "content-encoding"), "");
+    assert_eq!(header(&response, "content-length"), "200000");
+    assert!(bytes(response).await == noise);
+    let response = sandbox
+        .get("?path=small", &[("accept-encoding", "gzip")])
+        .await;
+    assert_eq!(header(&response, "content-encoding"), "gzip");
+    let response = sandbox
+        .get("?path=large", &[("range", "bytes=199990-")])
+        .await;
+    assert!(bytes(response).await == noise[199_990..]);
+}
+
+#[tokio::test]
 async fn ranges_are_never_compressed() {
     let sandbox = Sandbox::new(None);
     sandbox.put_bytes("?path=r", "0123456789").await;

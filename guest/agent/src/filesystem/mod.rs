@@ -23,3 +23,6 @@ pub mod watch;
 mod wire;
 
 pub use service::{FilesystemService, register};
+
+#[cfg(test)]
+mod tests;

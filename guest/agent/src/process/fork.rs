@@ -240,7 +240,12 @@ unsafe fn child(
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
 
         // Everything the agent opens is close-on-exec already; this covers what it inherited itself.
-        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        libc::syscall(
+            libc::SYS_close_range,
+            3,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        );
 
         let mut errno = libc::ENOENT;
         for program in &plan.candidates {

@@ -263,15 +263,20 @@ async fn read(mut receiver: Receiver, channel: Channel, key: Key, routes: Arc<Ro
 fn launch_of(config: &KernelConfig, directory: &KernelDirectory) -> Launch {
     let command = config.spec.command(&directory.connection_file());
     let mut command = command.into_iter();
-    let own = config
-        .spec
-        .env
+    let own = &config.spec.env;
+    let own = own
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut env = environment::merge(&config.user, &config.env, own);
+    let agent = std::process::id();
+    if agent != 1 {
+        // ipykernel ends when its parent does; as process 1 the agent ends last of all.
+        env.insert("JPY_PARENT_PID".to_owned(), agent.to_string());
+    }
     Launch {
         cmd: command.next().unwrap_or_default(),
         args: command.collect(),
-        env: environment::merge(&config.user, &config.env, own),
+        env,
         cwd: config.cwd.clone(),
         user: config.user.clone(),
         streams: Streams::Pipes { stdin: false },
