@@ -168,8 +168,7 @@ fn open(path: PathBuf) -> Result<Opened, FilesError> {
         return Err(FilesError::NotRegular(path));
     }
     let mut start = Vec::with_capacity(SAMPLE);
-    file.by_ref()
-        .take(SAMPLE as u64)
+    Read::take(&mut file, SAMPLE as u64)
         .read_to_end(&mut start)
         .map_err(failed("read"))?;
     let size = metadata.size();

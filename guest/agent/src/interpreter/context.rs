@@ -41,6 +41,9 @@ pub struct ContextInfo {
     pub cwd: String,
 }
 
+/// Says how to start a context's kernel.
+pub type Configure = dyn Fn(&ContextInfo) -> Result<KernelConfig, InterpreterError> + Send + Sync;
+
 /// What a context is made of. The configuration is asked for at every start, as the sandbox's settings may change.
 pub struct ContextPlan {
     /// Starts kernels.
@@ -48,7 +51,7 @@ pub struct ContextPlan {
     /// Learns of their ends.
     pub reaper: Arc<Reaper>,
     /// What to start.
-    pub config: Box<dyn Fn(&ContextInfo) -> Result<KernelConfig, InterpreterError> + Send + Sync>,
+    pub config: Box<Configure>,
 }
 
 /// Where a context is in its life.

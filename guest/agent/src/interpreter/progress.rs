@@ -94,9 +94,7 @@ impl Progress {
         let mut content = message.content;
         match message.header.msg_type.as_str() {
             "status" => {
-                if content.get("execution_state").and_then(Value::as_str) == Some("idle") {
-                    self.idle = true;
-                }
+                self.idle |= content.get("execution_state").and_then(Value::as_str) == Some("idle");
             }
             "execute_input" => {
                 if let Some(count) = content.get("execution_count").and_then(Value::as_u64) {
