@@ -122,6 +122,6 @@ proptest! {
 
     #[test]
     fn entries_never_panic(entry in ".{0,60}") {
-        let _ = check(json!({"allowOut": [entry.clone()], "denyOut": [entry.clone()], "maskRequestHost": entry}), None);
+        let _ = check(json!({"allowOut": [&entry], "denyOut": [&entry], "maskRequestHost": &entry}), None);
     }
 }

@@ -141,7 +141,7 @@ impl Manager {
             if let Some(manager) = weak.upgrade()
                 && let Some(sandbox) = manager.find(&id)
             {
-                let _ = manager.drive(&sandbox, Event::Tick(Moment::now()));
+                drop(manager.drive(&sandbox, Event::Tick(Moment::now())));
             }
         }));
         manager
@@ -218,7 +218,7 @@ impl Manager {
             let outcome = manager.start(&sandbox, spec).await;
             let served = outcome.is_ok();
             if answer.send(outcome).is_err() && served && !kept {
-                let _ = manager.drive(&sandbox, Event::Kill(Reason::Abandoned));
+                drop(manager.drive(&sandbox, Event::Kill(Reason::Abandoned)));
             }
         });
         result.await.unwrap_or(Err(CreateError::Aborted))
@@ -234,7 +234,7 @@ impl Manager {
             Ok(started) => started,
             Err(error) => {
                 self.parts.telemetry.create_failed();
-                let _ = self.drive(sandbox, Event::BootFailed);
+                drop(self.drive(sandbox, Event::BootFailed));
                 return Err(error);
             }
         };
@@ -256,7 +256,7 @@ impl Manager {
             )
             .await;
         if let Err(error) = stored {
-            let _ = self.drive(sandbox, Event::Kill(Reason::BootFailed));
+            drop(self.drive(sandbox, Event::Kill(Reason::BootFailed)));
             return Err(error.into());
         }
         self.parts.telemetry.created(&stages);
@@ -347,7 +347,7 @@ impl Manager {
         self.closed.store(true, Ordering::Release);
         if !keep {
             for sandbox in self.all() {
-                let _ = self.drive(&sandbox, Event::Kill(Reason::Shutdown));
+                drop(self.drive(&sandbox, Event::Kill(Reason::Shutdown)));
             }
             if tokio::time::timeout(patience, self.emptied())
                 .await
@@ -401,7 +401,7 @@ impl Manager {
         let (manager, sandbox, machine) = (self.clone(), sandbox.clone(), machine.clone());
         tokio::spawn(async move {
             machine.exited().await;
-            let _ = manager.drive(&sandbox, Event::MachineDied);
+            drop(manager.drive(&sandbox, Event::MachineDied));
         });
     }
 
@@ -432,7 +432,11 @@ impl Manager {
         }
     }
 
-    /// The part of a step that happens under the lock.
+    /// The part of a step that happens under the lock: what is to be done, and what is being stored meanwhile.
+    #[expect(
+        clippy::type_complexity,
+        reason = "a future without a name can't be put into a type alias"
+    )]
     fn step(
         &self,
         sandbox: &Sandbox,
@@ -481,7 +485,7 @@ impl Manager {
                     machine.kill();
                 }
                 tracing::info!(sandbox = %sandbox.id, reason = reason.name(), "killed");
-                let _ = self.drive(sandbox, Event::KillSent);
+                drop(self.drive(sandbox, Event::KillSent));
             }
             Action::Finish(reason) => self.finish(sandbox, reason).await,
             Action::Forget => self.remove(&sandbox.id),
@@ -515,7 +519,7 @@ impl Manager {
         }
         sandbox.lock().reservation = None;
         tracing::info!(sandbox = %sandbox.id, reason = reason.name(), "ended");
-        let _ = self.drive(sandbox, Event::Released);
+        drop(self.drive(sandbox, Event::Released));
     }
 
     /// Records an event without waiting for it.

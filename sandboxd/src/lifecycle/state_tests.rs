@@ -150,12 +150,11 @@ proptest! {
         let mut pending: Vec<Event> = Vec::new();
         let (mut finishes, mut kills, mut forgets) = (0, 0, 0);
         let mut script = events.into_iter();
-        loop {
-            // The edge's own reports come whenever the script lets them; at the end a kill drives the rest home.
-            let Some(event) = script.next().or_else(|| pending.pop()).or_else(|| {
-                (life.phase() != Phase::Gone && kills == 0 && finishes == 0)
-                    .then_some(Event::Kill(Reason::Shutdown))
-            }) else { break };
+        // The edge's own reports come whenever the script lets them; at the end a kill drives the rest home.
+        while let Some(event) = script.next().or_else(|| pending.pop()).or_else(|| {
+            (life.phase() != Phase::Gone && kills == 0 && finishes == 0)
+                .then_some(Event::Kill(Reason::Shutdown))
+        }) {
             let before = life.clone();
             let result = life.step(event);
             prop_assert!(rank(life.phase()) >= rank(before.phase()));

@@ -152,6 +152,10 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(
+        clippy::zombie_processes,
+        reason = "that `Process` reaps the child is what is tested"
+    )]
     async fn a_child_is_watched_killed_and_reaped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x/control.sock");

@@ -159,7 +159,7 @@ mod tests {
         #[test]
         fn cleaning_ends_and_is_final(path in "(/|%|2|5|f|F|\\.|init|a){0,30}") {
             let once = clean(&path);
-            prop_assert_eq!(clean(&once), once.clone());
+            prop_assert_eq!(&clean(&once), &once);
             prop_assert!(once.starts_with('/') && !once.contains("//"));
         }
     }

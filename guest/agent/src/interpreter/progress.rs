@@ -247,13 +247,13 @@ mod tests {
         let mut events = published(&mut progress, "error", failed.clone());
         events.extend(progress.take(Channel::Iopub, idle()));
         events.extend(progress.take(Channel::Shell, message("execute_reply", failed.clone())));
-        assert_eq!(events, [expected.clone()]);
+        assert_eq!(events, std::slice::from_ref(&expected));
 
         let mut progress = Progress::default();
         let mut events = progress.take(Channel::Shell, message("execute_reply", failed.clone()));
         events.extend(published(&mut progress, "error", failed.clone()));
         events.extend(progress.take(Channel::Iopub, idle()));
-        assert_eq!(events, [expected.clone()]);
+        assert_eq!(events, std::slice::from_ref(&expected));
 
         let mut progress = Progress::default();
         let mut events = progress.take(Channel::Shell, message("execute_reply", failed));
