@@ -41,14 +41,19 @@ pub struct Ctx {
 }
 
 impl Ctx {
-    /// The context of this process: workspace by compile-time path, cache by environment.
+    /// The context of this process: workspace and cache by environment. Cargo names the workspace
+    /// at run time; what it named when compiling may have been another clone with the same target
+    /// folder.
     ///
     /// # Errors
     /// When the cache folder can't be found out or made.
     pub fn new() -> Result<Self> {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        let package = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        let workspace = package
             .parent()
-            .context("xtask lies in no workspace")?
+            .filter(|root| root.join("Cargo.toml").is_file())
+            .context("there is no workspace around xtask: run it as `cargo xtask`")?
             .to_path_buf();
         Ok(Self {
             workspace,

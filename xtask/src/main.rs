@@ -9,6 +9,7 @@
 
 mod artifacts;
 mod cache;
+mod cargo;
 mod child;
 mod commands;
 mod daemon;

@@ -1,12 +1,12 @@
 //! Everything that a running daemon is made of, built or taken from the cache.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::artifacts;
 use crate::cache::Ctx;
+use crate::cargo;
 
 /// Where everything is.
 #[derive(Debug, Clone)]
@@ -57,10 +57,9 @@ fn programs(ctx: &Ctx) -> Result<PathBuf> {
     let task = ctx.progress.task("daemon and VMM");
     let log = ctx.cache.dir("logs")?.join("programs.log");
     std::fs::write(&log, "")?;
-    // In the cache: all clones on this machine share what they have in common.
-    let target = ctx.cache.dir("target/programs")?;
+    let target = cargo::target(ctx, "programs")?;
     task.run(
-        cargo(ctx)
+        cargo::cargo(ctx)
             .args([
                 "build",
                 "--release",
@@ -76,21 +75,6 @@ fn programs(ctx: &Ctx) -> Result<PathBuf> {
     )?;
     task.done("");
     Ok(target.join("release"))
-}
-
-/// The cargo that runs us, in the workspace.
-#[must_use]
-pub fn cargo(ctx: &Ctx) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(&ctx.workspace);
-    // Cargo sets these for us; they would mislead build scripts of what it builds for us.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&name);
-        }
-    }
-    cargo
 }
 
 fn existing(path: PathBuf) -> Result<PathBuf> {

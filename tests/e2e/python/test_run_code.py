@@ -89,7 +89,7 @@ def test_several_results(code):
 def test_shell_and_top_level_await(code):
     execution = code.run_code("!echo from the shell")
     assert "".join(execution.logs.stdout).strip() == "from the shell"
-    assert code.run_code("import asyncio\nawait asyncio.sleep(0.01, 'awaited')").text == "'awaited'"
+    assert code.run_code("import asyncio\nawait asyncio.sleep(0.01, 'awaited')").text == "awaited"
 
 
 def test_cells_in_bash(code):
@@ -100,7 +100,7 @@ def test_cells_in_bash(code):
 
 def test_envs_are_the_calls_own(code):
     read = "import os\nos.environ.get('CALL_ONLY')"
-    assert code.run_code(read, envs={"CALL_ONLY": "yes"}).text == "'yes'"
+    assert code.run_code(read, envs={"CALL_ONLY": "yes"}).text == "yes"
     assert code.run_code(read).text is None
 
 
@@ -117,9 +117,9 @@ def test_contexts_are_apart(code):
     assert (context.language, context.cwd) == ("python", "/tmp")
     code.run_code("mine = 'default'")
     code.run_code("mine = 'other'", context=context)
-    assert code.run_code("mine").text == "'default'"
-    assert code.run_code("mine", context=context).text == "'other'"
-    assert code.run_code("import os\nos.getcwd()", context=context).text == "'/tmp'"
+    assert code.run_code("mine").text == "default"
+    assert code.run_code("mine", context=context).text == "other"
+    assert code.run_code("import os\nos.getcwd()", context=context).text == "/tmp"
     assert context.id in [each.id for each in code.list_code_contexts()]
 
     code.restart_code_context(context)

@@ -5,12 +5,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use super::{erofs, fresh_log};
 use crate::cache::{Ctx, Key, remove_tree};
+use crate::cargo;
 
 /// Raised when the way of packing changes what comes out.
 const PACKER: &str = "1";
@@ -39,10 +39,9 @@ fn compile(ctx: &Ctx) -> Result<PathBuf> {
     let task = ctx.progress.task("guest agent");
     let log = fresh_log(ctx, "agent")?;
     // A target folder of its own: other flags would make cargo rebuild the whole workspace.
-    let target = ctx.cache.dir("target/agent")?;
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let target = cargo::target(ctx, "agent")?;
+    let mut cargo = cargo::cargo(ctx);
     cargo
-        .current_dir(&ctx.workspace)
         .args([
             "build",
             "--release",

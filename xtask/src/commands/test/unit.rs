@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::tally::{Count, Tally};
 use crate::cache::Ctx;
-use crate::parts::cargo;
+use crate::cargo::cargo;
 
 /// Runs all sections; a failing one doesn't keep the next from running.
 pub fn run(ctx: &Ctx, tally: &mut Tally) -> Result<()> {
