@@ -35,7 +35,7 @@ pub fn cargo(ctx: &Ctx) -> Command {
 /// # Errors
 /// When the folder can't be made or cleaned.
 pub fn target(ctx: &Ctx, name: &str) -> Result<PathBuf> {
-    let target = ctx.cache.dir(&format!("target/{name}"))?;
+    let target = ctx.cache.dir(format!("target/{name}"))?;
     let stamp = target.join(STAMP);
     let own = ctx.workspace.as_os_str().as_encoded_bytes();
     if fs::read(&stamp).is_ok_and(|last| last == own) {

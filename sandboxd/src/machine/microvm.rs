@@ -41,8 +41,8 @@ const PROCESS_LOG_BYTES: u64 = 1 << 20;
 /// vsock context id of every guest: 0 to 2 are reserved (vsock(7)), and guests never see each other.
 const GUEST_CID: u32 = 3;
 
-/// Most processes and threads of a sandbox's user; a fork bomb stops here and the agent stays reachable.
-const GUEST_PIDS_MAX: u64 = 8_192;
+/// Most processes and threads of a sandbox per MiB of its memory: a fork bomb stops here, before memory is out.
+const GUEST_PIDS_PER_MIB: u64 = 2;
 
 /// Guest memory that user processes may not take, so that the agent survives what they do.
 const GUEST_MEMORY_RESERVE_MIB: u64 = 48;
@@ -390,7 +390,7 @@ fn configuration(plan: &Plan, dns: &[Ipv4Addr]) -> Configure {
         unix_time_ns: u64::try_from(unix_time.as_nanos()).unwrap_or(0),
         network: plan.tap.as_ref().map(|_| Network::standard(dns.to_vec())),
         limits: Limits {
-            pids_max: GUEST_PIDS_MAX,
+            pids_max: GUEST_PIDS_PER_MIB * u64::from(plan.template.memory_mib),
             memory_reserve_mib: GUEST_MEMORY_RESERVE_MIB,
         },
         code_interpreter: plan.template.code_interpreter,

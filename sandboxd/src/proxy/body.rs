@@ -5,7 +5,6 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Why a body ended before its end.
@@ -20,15 +19,15 @@ pub enum BodyError {
 }
 
 /// A passing body. Whatever `guard` holds is released when the body has passed or was given up.
-pub struct Passing<G> {
-    inner: Incoming,
+pub struct Passing<B, G> {
+    inner: B,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     _guard: G,
 }
 
-impl<G> Passing<G> {
+impl<B, G> Passing<B, G> {
     /// A body that ends with an error once `cut` is cancelled.
-    pub fn new(inner: Incoming, cut: CancellationToken, guard: G) -> Self {
+    pub fn new(inner: B, cut: CancellationToken, guard: G) -> Self {
         Self {
             inner,
             cut: Box::pin(cut.cancelled_owned()),
@@ -37,7 +36,11 @@ impl<G> Passing<G> {
     }
 }
 
-impl<G: Unpin> Body for Passing<G> {
+impl<B, G> Body for Passing<B, G>
+where
+    B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
+    G: Unpin,
+{
     type Data = Bytes;
     type Error = BodyError;
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use agent_protocol::ENVD_PORT;
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::access::judge;
 use super::body::Passing;
 use super::headers::{target as path_and_query, to_client, to_guest, upgrade};
 use super::reply::Reply;
+use super::rest::Rest;
 use super::route::Target;
 use super::signed;
 use super::tunnel;
@@ -54,7 +54,7 @@ impl Forwarder {
     pub async fn answer(
         &self,
         target: Target,
-        request: Request<Incoming>,
+        request: Request<Rest>,
         peer: IpAddr,
     ) -> Response<Body> {
         let headers = request.headers().clone();
@@ -68,7 +68,7 @@ impl Forwarder {
     }
 
     /// Answers a request for the files of whichever sandbox signed its URL.
-    pub async fn answer_signed(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+    pub async fn answer_signed(&self, request: Request<Rest>, peer: IpAddr) -> Response<Body> {
         let sandboxes = self.manager.all();
         let candidates = sandboxes.iter().filter_map(|sandbox| {
             let token = sandbox.facts.access_token.as_deref()?;
@@ -100,7 +100,7 @@ impl Forwarder {
     async fn forward(
         &self,
         target: Target,
-        request: Request<Incoming>,
+        request: Request<Rest>,
         peer: IpAddr,
     ) -> Result<Response<Body>, Reply> {
         if request.method() == Method::CONNECT {
@@ -167,7 +167,7 @@ impl Forwarder {
 
 /// The request as the guest gets it, and the client's side of a protocol switch if it asks for one.
 fn prepare(
-    mut request: Request<Incoming>,
+    mut request: Request<Rest>,
     sandbox: &Sandbox,
     target: &Target,
     peer: IpAddr,

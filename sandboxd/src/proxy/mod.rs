@@ -20,6 +20,7 @@
 //! | [`upstream`] | connections to guests: dialling, retrying, keeping for the next request |
 //! | [`forward`] | one request from end to end |
 //! | [`body`], [`tunnel`] | bytes in either direction, cut when the sandbox ends |
+//! | [`rest`] | what is left of a request's body when nobody reads it |
 //! | [`server`] | the listening socket |
 //!
 //! Rules:
@@ -33,6 +34,7 @@ pub mod body;
 pub mod forward;
 pub mod headers;
 pub mod reply;
+pub mod rest;
 pub mod route;
 pub mod server;
 pub mod signed;

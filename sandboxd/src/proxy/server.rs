@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::{Request, Response, Version};
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -17,6 +17,7 @@ use tower::ServiceExt;
 
 use super::forward::Forwarder;
 use super::reply::Reply;
+use super::rest::{Rest, announce};
 use super::route::{Route, route};
 
 /// How long a client may take for its request's head, idle time between requests included: longer than the five
@@ -44,6 +45,17 @@ pub struct Service {
 
 impl Service {
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let version = request.version();
+        if version == Version::HTTP_2 {
+            return self.route(request.map(Rest::unguarded), peer).await;
+        }
+        let declared = request.body().size_hint();
+        let mut response = self.route(request.map(Rest::new), peer).await;
+        announce(&declared, version, &mut response);
+        response
+    }
+
+    async fn route(&self, request: Request<Rest>, peer: SocketAddr) -> Response<Body> {
         match route(request.method(), request.uri(), request.headers()) {
             Ok(Route::Api) => {
                 let answered = self.api.clone().oneshot(request.map(Body::new)).await;

@@ -99,7 +99,7 @@ def test_without_stdin_a_reader_sees_the_end(sandbox):
 
 
 def test_background_list_connect_and_kill(sandbox):
-    handle = sandbox.commands.run("echo started; while sleep 0.2; do echo tick; done", background=True)
+    handle = sandbox.commands.run("while sleep 0.2; do echo tick; done", background=True)
     listed = {process.pid: process for process in sandbox.commands.list()}
     assert handle.pid in listed
     assert listed[handle.pid].cmd == "/bin/bash"

@@ -4,7 +4,7 @@ import os
 
 import httpx
 import pytest
-from e2b import AuthenticationException, NotFoundException, Sandbox
+from e2b import AuthenticationException, Sandbox, SandboxException
 
 
 def create(api, body) -> httpx.Response:
@@ -36,7 +36,7 @@ def test_create_names_what_it_refuses(api, body, named):
 
 
 def test_an_unknown_template(api):
-    with pytest.raises(NotFoundException, match="no-such-template"):
+    with pytest.raises(SandboxException, match="404: .*no-such-template"):
         Sandbox.create("no-such-template")
     assert create(api, {"templateID": "no-such-template"}).status_code == 404
 

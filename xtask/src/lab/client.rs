@@ -3,13 +3,19 @@
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
 use super::wire::{self, Kind, Op, Reply, Request, WINDOW};
 use crate::exec::local::told;
 use crate::exec::{CommandLine, Exit, Output};
+
+/// How late the lab's clock may be set.
+const CLOCK_ERROR: Duration = Duration::from_millis(50);
+
+/// How often to try for that; on a busy machine the last one has to do.
+const CLOCK_ATTEMPTS: u32 = 10;
 
 /// Where a lab's agent is reached, and its token.
 #[derive(Debug, Clone)]
@@ -30,9 +36,24 @@ impl Client {
 
     /// Asks whether the agent is up, sets the lab's clock, and gives the lab's uptime.
     ///
+    /// QEMU takes connections while the lab still boots, so the first question can wait there and
+    /// carry a time long past. It is asked again until an answer comes at once.
+    ///
     /// # Errors
     /// When it doesn't answer within `timeout`.
     pub fn hello(&self, timeout: Duration) -> Result<Duration> {
+        let mut uptime = self.set_clock(timeout)?;
+        for _ in 1..CLOCK_ATTEMPTS {
+            let asked = Instant::now();
+            uptime = self.set_clock(timeout)?;
+            if asked.elapsed() < CLOCK_ERROR {
+                break;
+            }
+        }
+        Ok(uptime)
+    }
+
+    fn set_clock(&self, timeout: Duration) -> Result<Duration> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let unix_time_ns = u64::try_from(now.as_nanos())?;
         let (_, uptime) = self.request(Op::Hello { unix_time_ns }, Some(timeout))?;

@@ -3,8 +3,13 @@
 //!
 //! ```text
 //!   /sys/fs/cgroup          agent, kernel threads
-//!   └── user                every process started for a client: pids.max, memory.max
+//!   └── user                pids.max, memory.max
+//!       ├── root            processes that a client started as root: a larger share of the processors
+//!       └── others          everyone else's: pids.max a little below
 //! ```
+//!
+//! What root starts finds room, and is run, while a bomb of another user fills its own group: that is how a client
+//! clears up. Root's own bomb still ends at the ceiling of `user`.
 //!
 //! A child joins by writing to `cgroup.procs` before it becomes the program. Joining is allowed even when the group is
 //! at `pids.max` (cgroup v2: organisational operations are not limited), so one more `Start` always works.
@@ -18,6 +23,12 @@ pub const MOUNT_POINT: &str = "/sys/fs/cgroup";
 
 /// Fewest threads that are kept for the agent and the kernel when `pids.max` is set.
 const RESERVED_THREADS: u64 = 128;
+
+/// Of a ceiling of this many processes, one is kept for root.
+const ROOT_SHARE: u64 = 16;
+
+/// `cpu.weight` of root's group; the default, which `others` has, is 100.
+const ROOT_WEIGHT: &str = "1000";
 
 /// Why the cgroup cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -36,40 +47,44 @@ pub enum CgroupError {
 #[derive(Debug)]
 pub struct UserCgroup {
     dir: PathBuf,
-    procs: File,
+    root: File,
+    others: File,
 }
 
 impl UserCgroup {
-    /// Makes the group below the mount point and opens it for joining.
+    /// Makes the groups below the mount point and opens them for joining.
     ///
     /// # Errors
     /// [`CgroupError::File`] naming the file that failed.
     pub fn create(mount_point: &Path) -> Result<Self, CgroupError> {
-        let control = mount_point.join("cgroup.subtree_control");
-        // One controller at a time: a kernel without one of them still gives the others.
-        for controller in ["+memory", "+pids", "+cpu"] {
-            if let Err(error) = fs::write(&control, controller) {
-                tracing::warn!(controller, %error, "cgroup controller is not available");
-            }
-        }
         let dir = mount_point.join("user");
-        match fs::create_dir(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(CgroupError::File { path: dir, error });
-            }
-            _ => {}
+        hand_down(mount_point);
+        make(&dir)?;
+        hand_down(&dir);
+        let [root, others] = ["root", "others"].map(|name| {
+            let group = dir.join(name);
+            make(&group)?;
+            let path = group.join("cgroup.procs");
+            OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .map_err(|error| CgroupError::File { path, error })
+        });
+        let group = Self {
+            dir,
+            root: root?,
+            others: others?,
+        };
+        if let Err(error) = group.write("root/cpu.weight", ROOT_WEIGHT) {
+            tracing::warn!(%error, "root's processes get no larger share of the processors");
         }
-        let path = dir.join("cgroup.procs");
-        match OpenOptions::new().write(true).open(&path) {
-            Ok(procs) => Ok(Self { dir, procs }),
-            Err(error) => Err(CgroupError::File { path, error }),
-        }
+        Ok(group)
     }
 
-    /// `cgroup.procs`, open for writing.
+    /// `cgroup.procs` of the group that processes of a user belong to, open for writing.
     #[must_use]
-    pub fn procs(&self) -> &File {
-        &self.procs
+    pub fn procs(&self, uid: u32) -> &File {
+        if uid == 0 { &self.root } else { &self.others }
     }
 
     /// Sets the ceilings. `pids` 0 means no limit but that of the kernel; `memory` is in bytes.
@@ -77,7 +92,10 @@ impl UserCgroup {
     /// # Errors
     /// [`CgroupError::File`] naming the file that failed.
     pub fn limit(&self, pids: u64, memory: u64) -> Result<(), CgroupError> {
-        self.write("pids.max", &effective_pids(pids, threads_max()).to_string())?;
+        let pids = effective_pids(pids, threads_max());
+        self.write("pids.max", &pids.to_string())?;
+        let others = (pids - pids / ROOT_SHARE).max(1);
+        self.write("others/pids.max", &others.to_string())?;
         self.write("memory.max", &memory.to_string())
     }
 
@@ -92,6 +110,26 @@ impl UserCgroup {
     fn write(&self, name: &str, value: &str) -> Result<(), CgroupError> {
         let path = self.dir.join(name);
         fs::write(&path, value).map_err(|error| CgroupError::File { path, error })
+    }
+}
+
+/// Lets the groups below have controllers. One at a time: a kernel without one of them still gives the others.
+fn hand_down(dir: &Path) {
+    let control = dir.join("cgroup.subtree_control");
+    for controller in ["+memory", "+pids", "+cpu"] {
+        if let Err(error) = fs::write(&control, controller) {
+            tracing::warn!(controller, %error, "cgroup controller is not available");
+        }
+    }
+}
+
+fn make(dir: &Path) -> Result<(), CgroupError> {
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(CgroupError::File {
+            path: dir.to_path_buf(),
+            error,
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -133,14 +171,18 @@ mod tests {
         let missing =
             UserCgroup::create(root.path()).expect_err("no cgroup.procs in a plain directory");
         assert!(missing.to_string().contains("cgroup.procs"), "{missing}");
-        fs::write(root.path().join("user/cgroup.procs"), "").expect("writable");
+        for group in ["root", "others"] {
+            let group = root.path().join("user").join(group);
+            let _ = fs::create_dir(&group);
+            fs::write(group.join("cgroup.procs"), "").expect("writable");
+        }
         let group = UserCgroup::create(root.path()).expect("made");
-        group.limit(500, 1 << 28).expect("limited");
+        group.limit(512, 1 << 28).expect("limited");
         let read =
             |name: &str| fs::read_to_string(root.path().join("user").join(name)).expect(name);
         assert_eq!(
-            (read("pids.max"), read("memory.max")),
-            ("500".into(), "268435456".into())
+            ["pids.max", "others/pids.max", "memory.max"].map(read),
+            ["512", "480", "268435456"]
         );
     }
 }

@@ -184,7 +184,10 @@ impl Launcher {
             groups: &launch.user.groups,
             streams: [child[0].as_fd(), child[1].as_fd(), child[2].as_fd()],
             terminal: matches!(launch.streams, Streams::Terminal(_)),
-            cgroup: self.cgroup.as_ref().map(|group| group.procs().as_fd()),
+            cgroup: self
+                .cgroup
+                .as_ref()
+                .map(|group| group.procs(launch.user.uid).as_fd()),
         };
         let mut status = None;
         let (pid, exit) = self

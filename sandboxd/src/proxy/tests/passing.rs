@@ -227,3 +227,52 @@ async fn connections_have_a_limit_that_streams_count_against() {
     }
     panic!("a place that was given up never came back");
 }
+
+/// Sends `head`, then after a moment `body`, then a second request, and gives what comes back in all.
+async fn late_body(rig: &Rig, head: &str, body: &[u8]) -> String {
+    let mut stream = rig.connect().await;
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let _ = stream.write_all(body).await;
+    let second = "GET /health HTTP/1.1\r\nhost: api\r\nconnection: close\r\n\r\n";
+    let _ = stream.write_all(second.as_bytes()).await;
+    let mut answers = Vec::new();
+    let _ = stream.read_to_end(&mut answers).await;
+    String::from_utf8_lossy(&answers).into_owned()
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_reads_does_not_end_the_connection() {
+    let rig = Rig::new().await;
+    rig.serve(
+        8080,
+        Router::new().route("/", axum::routing::post(async || "early")),
+    )
+    .await;
+    let to_api = "POST /no/such/path HTTP/1.1\r\nhost: api\r\ncontent-length: 9\r\n\r\n".to_owned();
+    let to_guest = format!(
+        "POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: 9\r\n\r\n",
+        rig.host(8080)
+    );
+    let to_nobody = to_guest.replace("8080-", "8081-");
+    for (head, status) in [(to_api, "404"), (to_guest, "200"), (to_nobody, "502")] {
+        let answers = late_body(&rig, &head, b"too late!").await;
+        let first = format!("HTTP/1.1 {status}");
+        assert!(answers.starts_with(&first), "{head}: {answers}");
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 2, "{head}: {answers}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_told_when_its_body_is_too_large_to_be_thrown_away() {
+    let rig = Rig::new().await;
+    let head =
+        "POST /no/such/path HTTP/1.1\r\nhost: api\r\ncontent-length: 99999999\r\n\r\n".to_owned();
+    let answers = late_body(&rig, &head, b"the first of many").await;
+    assert!(answers.starts_with("HTTP/1.1 404"), "{answers}");
+    assert!(
+        answers.to_lowercase().contains("connection: close"),
+        "{answers}"
+    );
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+}
