@@ -96,6 +96,7 @@ impl Agent {
         let env = with_identity(&configure.env, &identity);
         self.state.update(|settings| {
             settings.configured = true;
+            settings.incarnation += 1;
             settings.env = env;
             settings.sandbox_id = configure.sandbox_id;
             settings.template_id = configure.template_id;

@@ -9,8 +9,30 @@ use agent_protocol::INTERPRETER_PORT;
 use axum::Router;
 
 use crate::agent::Agent;
+use crate::interpreter::error::InterpreterError;
 use crate::interpreter::{self, Interpreter};
 use crate::listen::loopback;
+use crate::process::environment;
+use crate::process::launch::{Launch, LaunchError, Streams};
+use crate::users::UserError;
+
+/// What sandboxes run first: the usual tools, and an interpreter that many commands are written for.
+const WARM_UP_COMMANDS: &str = "{ ls -la; cat /etc/hostname; echo | grep x; id; uname -a; date; ps; sudo -n true; \
+                                python3 -c 'import json, os, sys'; curl --version; git --version; } >/dev/null 2>&1";
+
+/// Why a sandbox did not get warm.
+#[derive(Debug, thiserror::Error)]
+pub enum WarmUpError {
+    /// The code interpreter.
+    #[error(transparent)]
+    Interpreter(#[from] InterpreterError),
+    /// The default user is not there.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// A shell does not start.
+    #[error(transparent)]
+    Shell(#[from] LaunchError),
+}
 
 /// An agent with the routers of its services.
 #[derive(Clone, Debug)]
@@ -49,6 +71,36 @@ impl Services {
     pub fn interpreter_if_enabled(&self) -> Option<Router> {
         let enabled = self.agent.state.settings().code_interpreter;
         enabled.then(|| self.interpreter_routes.clone())
+    }
+
+    /// Does what first calls would wait for: a shell is loaded, the default kernel answers and has its usual packages.
+    ///
+    /// # Errors
+    /// [`WarmUpError`], for the first thing that fails.
+    pub async fn warm_up(&self) -> Result<(), WarmUpError> {
+        if self.agent.state.settings().code_interpreter {
+            self.interpreter.warm_up().await?;
+        }
+        self.load_shell().await
+    }
+
+    /// Runs what `commands.run` runs around its command, so that its pages are in memory.
+    async fn load_shell(&self) -> Result<(), WarmUpError> {
+        let state = &self.agent.state;
+        let settings = state.settings();
+        let user = state.users().by_name(&settings.default_user)?;
+        let launch = Launch {
+            cmd: "/bin/bash".to_owned(),
+            args: ["-l", "-c", WARM_UP_COMMANDS].map(String::from).to_vec(),
+            env: environment::merge(&user, &settings.env, []),
+            cwd: PathBuf::from(&user.home),
+            user,
+            streams: Streams::Null,
+        };
+        let launched = self.agent.processes.launcher().launch(&launch).await?;
+        // Whatever its status: what it loaded is loaded.
+        let _ = launched.exit.await;
+        Ok(())
     }
 
     /// Starts the default kernel and, at the first call, binds the interpreter's loopback port; nothing when the

@@ -58,6 +58,9 @@ impl fmt::Debug for AccessToken {
 pub struct Settings {
     /// Whether `configure` has been called.
     pub configured: bool,
+    /// How often `configure` has been called. A machine that was cloned or put back is configured anew, and what was
+    /// random before must then become so again.
+    pub incarnation: u64,
     /// Sandbox id; empty before `configure`.
     pub sandbox_id: String,
     /// Template id; empty before `configure`.
@@ -78,6 +81,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             configured: false,
+            incarnation: 0,
             sandbox_id: String::new(),
             template_id: String::new(),
             access_token: None,

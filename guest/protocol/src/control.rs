@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | `hello` | `{}` | [`HelloReply`] |
 //! | `configure` | [`Configure`] | `{}` |
+//! | `warm_up` | `{}` | `{}`, once what a first call would wait for has been done |
 //! | `metrics` | `{}` | [`Metrics`] |
 //! | `sync` | `{}` | `{}`, after file data reached the disk |
 //! | `shutdown` | `{}` | `{}`, then the guest syncs and powers off |
@@ -43,6 +44,9 @@ pub enum Call {
     Hello,
     /// Take on the identity of a sandbox. May be called again; every member replaces the former value.
     Configure(Box<Configure>),
+    /// Do what a sandbox's first calls would have to wait for (start the default kernel, load a shell), then write file
+    /// data back: what follows may be a snapshot that many sandboxes begin from.
+    WarmUp,
     /// Resource use right now; the same members as envd `GET /metrics`.
     Metrics,
     /// Write file data back to the disk.
@@ -58,6 +62,7 @@ impl Call {
         match self {
             Self::Hello => "hello",
             Self::Configure(_) => "configure",
+            Self::WarmUp => "warm_up",
             Self::Metrics => "metrics",
             Self::Sync => "sync",
             Self::Shutdown => "shutdown",
@@ -311,6 +316,7 @@ impl Request {
         let call = match op.as_str() {
             "hello" => none("hello", args, Call::Hello),
             "configure" => from_args(id, "configure", args).map(Call::Configure),
+            "warm_up" => none("warm_up", args, Call::WarmUp),
             "metrics" => none("metrics", args, Call::Metrics),
             "sync" => none("sync", args, Call::Sync),
             "shutdown" => none("shutdown", args, Call::Shutdown),
@@ -329,7 +335,9 @@ impl Request {
     pub fn to_line(&self) -> Result<Vec<u8>, serde_json::Error> {
         let args = match &self.call {
             Call::Configure(configure) => serde_json::to_value(configure)?,
-            Call::Hello | Call::Metrics | Call::Sync | Call::Shutdown => empty_object(),
+            Call::Hello | Call::WarmUp | Call::Metrics | Call::Sync | Call::Shutdown => {
+                empty_object()
+            }
         };
         let raw = RawRequest {
             id: self.id,

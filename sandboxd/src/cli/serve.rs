@@ -61,7 +61,9 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
     let run_dir = std::fs::canonicalize(&settings.run_dir)?;
     let layout = Layout::new(&run_dir, &state_dir)?;
     let store = Store::open(&state_dir)?;
-    let templates = Arc::new(Templates::load(&settings.templates)?);
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let processors = u8::try_from(processors).unwrap_or(u8::MAX);
+    let templates = Arc::new(Templates::load(&settings.templates)?.with_at_most(processors));
     let listener = TcpListener::bind(settings.listen)
         .await
         .with_context(|| format!("{} cannot be listened on", settings.listen))?;

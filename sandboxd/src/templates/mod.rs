@@ -176,6 +176,19 @@ impl Templates {
         Ok(templates)
     }
 
+    /// Gives no sandbox more virtual processors than the host has processors: they would wait for one another, each
+    /// holding what the other needs.
+    #[must_use]
+    pub fn with_at_most(mut self, processors: u8) -> Self {
+        let mut limited = Self::default();
+        for template in self.in_order.drain(..) {
+            let mut template = Arc::unwrap_or_clone(template);
+            template.vcpus = template.vcpus.min(processors.max(1));
+            limited.add(template);
+        }
+        limited
+    }
+
     /// Adds one template.
     pub fn add(&mut self, template: Template) {
         let template = Arc::new(template);

@@ -85,3 +85,21 @@ fn what_cannot_be_used_is_named() {
     std::fs::remove_file(dir.path().join("b/rootfs.erofs")).unwrap();
     assert!(matches!(load(), TemplateError::Read { .. }));
 }
+
+#[test]
+fn no_sandbox_has_more_processors_than_the_host() {
+    let mut templates = Templates::default();
+    for (id, vcpus) in [("small", 1), ("large", 8)] {
+        templates.add(Template {
+            id: id.to_owned(),
+            aliases: vec![format!("{id}-alias")],
+            vcpus,
+            ..template(id, 512)
+        });
+    }
+    let limited = templates.with_at_most(4);
+    let sizes: Vec<_> = limited.iter().map(|t| (t.id.as_str(), t.vcpus)).collect();
+    assert_eq!(sizes, [("small", 1), ("large", 4)]);
+    let alias = Reference::parse("large-alias").unwrap();
+    assert_eq!(limited.resolve(&alias).unwrap().vcpus, 4);
+}

@@ -4,9 +4,11 @@ import concurrent.futures
 import statistics
 import time
 
+import pytest
 from e2b import Sandbox
 
 
+@pytest.mark.timeout(1500)
 def test_fifty_in_a_row(api):
     before = {each["sandboxID"] for each in api.get("/v2/sandboxes").json()}
     times = []

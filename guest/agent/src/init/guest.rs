@@ -4,13 +4,16 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use agent_protocol::control::{Configure, Limits};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustix::mount::mount_bind;
 use rustix::system::RebootCommand;
 use rustix::time::{ClockId, Timespec};
+
+use uuid::Uuid;
 
 use super::{entropy, network};
 use crate::machine::{Machine, MachineError};
@@ -19,6 +22,12 @@ use crate::process::cgroup::UserCgroup;
 
 /// Where the sandbox's variables lie as files (envd).
 const VARIABLES_DIR: &str = "/run/e2b";
+
+/// Where the file lies that is seen as the kernel's boot id.
+const IDS_DIR: &str = "/run/ids";
+
+/// The kernel's boot id (random(4)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Longest host name (`HOST_NAME_MAX`, limits.h of Linux).
 const MAX_HOSTNAME_LEN: usize = 64;
@@ -43,12 +52,36 @@ enum IdentityError {
 #[derive(Debug)]
 pub struct Guest {
     cgroup: Option<Arc<UserCgroup>>,
+    /// The sandbox whose ids the machine has; empty before the first.
+    known_as: Mutex<String>,
 }
 
 impl Guest {
     /// A guest whose user processes live in `cgroup`.
     pub fn new(cgroup: Option<Arc<UserCgroup>>) -> Self {
-        Self { cgroup }
+        Self {
+            cgroup,
+            known_as: Mutex::default(),
+        }
+    }
+
+    /// Gives a new sandbox a boot id and a machine id of its own; the same sandbox keeps them.
+    ///
+    /// The kernel makes its boot id once, so that all clones of a machine would share it: a file is mounted over it.
+    fn take_ids(&self, sandbox_id: &str) -> io::Result<()> {
+        let mut known = self.known_as.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == sandbox_id {
+            return Ok(());
+        }
+        fs::create_dir_all(IDS_DIR)?;
+        let file = Path::new(IDS_DIR).join("boot_id");
+        fs::write(&file, format!("{}\n", Uuid::new_v4()))?;
+        if known.is_empty() {
+            mount_bind(&file, BOOT_ID)?;
+        }
+        fs::write("/etc/machine-id", format!("{}\n", Uuid::new_v4().simple()))?;
+        sandbox_id.clone_into(&mut known);
+        Ok(())
     }
 
     fn limit(&self, limits: Limits) -> Result<(), MachineError> {
@@ -101,6 +134,8 @@ impl Machine for Guest {
         self.set_clock(configure.unix_time_ns)?;
         set_hostname(&configure.hostname)
             .map_err(MachineError::step("The host name is not set"))?;
+        self.take_ids(&configure.sandbox_id)
+            .map_err(MachineError::step("The machine's ids are not set"))?;
         self.limit(configure.limits)?;
         if let Some(settings) = &configure.network {
             network::configure(settings)

@@ -13,6 +13,7 @@
 //! fair lock.
 
 use std::pin::pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,8 @@ pub struct Running {
     pub kernel: Arc<Kernel>,
     /// The sandbox's variables that its process has; changes are seeded before a cell.
     pub env: Mutex<Env>,
+    /// The incarnation for which its generators of random numbers are good.
+    pub incarnation: AtomicU64,
 }
 
 enum Command {
@@ -162,7 +165,7 @@ impl Context {
         }
     }
 
-    fn not_running(&self, reason: String) -> InterpreterError {
+    pub(super) fn not_running(&self, reason: String) -> InterpreterError {
         InterpreterError::NotRunning {
             id: self.info.id.clone(),
             language: self.info.language.clone(),
@@ -256,7 +259,12 @@ impl Keeper {
                 started = &mut start => return match started {
                     Ok(kernel) => {
                         let env = Mutex::new(config.env.clone());
-                        Start::Ready(Arc::new(Running { kernel, env }))
+                        let incarnation = AtomicU64::new(config.incarnation);
+                        Start::Ready(Arc::new(Running {
+                            kernel,
+                            env,
+                            incarnation,
+                        }))
                     }
                     Err(error) => Start::Failed(error.to_string()),
                 },

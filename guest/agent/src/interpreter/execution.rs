@@ -1,7 +1,7 @@
 //! Runs one cell and streams what it does.
 //!
 //! ```text
-//! wait for the turn ─ seed the sandbox's variables ─ set the call's ─ run ─ put the call's back ─ end_of_execution
+//! wait for the turn ─ renew randomness ─ seed the sandbox's variables ─ set the call's ─ run ─ put the call's back ─ end_of_execution
 //!        └──── a keepalive after five idle seconds, at any time ────┘
 //!
 //! client gone:   before its turn, nothing has happened; while it runs, the cell is interrupted
@@ -13,6 +13,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +48,8 @@ pub struct Cell {
     pub env: Env,
     /// The sandbox's variables as of now.
     pub global_env: Env,
+    /// The sandbox's incarnation as of now.
+    pub incarnation: u64,
 }
 
 /// The client's end of an execution.
@@ -125,6 +128,22 @@ async fn run(context: &Context, cell: &Cell, outlet: &Outlet) -> Result<(), Gone
     outcome
 }
 
+/// Runs the language's warm-up code in a context.
+///
+/// # Errors
+/// [`InterpreterError::NotRunning`] when the kernel does not start or the code fails.
+pub async fn warm_up(context: &Context) -> Result<(), InterpreterError> {
+    let _turn = context.turn.lock().await;
+    let running = context.ready().await?;
+    let Some(code) = languages::warm_up_code(&context.info.language) else {
+        return Ok(());
+    };
+    match silently(&running, code).await {
+        None => Ok(()),
+        Some(failed) => Err(context.not_running(format!("its warm-up failed: {failed:?}"))),
+    }
+}
+
 fn not_running(error: &InterpreterError) -> OutputEvent {
     OutputEvent::failure(Failure::UnexpectedEnd, error.to_string())
 }
@@ -132,6 +151,17 @@ fn not_running(error: &InterpreterError) -> OutputEvent {
 /// Brings the kernel's environment to what this cell is to see. Returns what went wrong.
 async fn prepare(running: &Running, context: &Context, cell: &Cell) -> Option<OutputEvent> {
     let language = context.info.language.as_str();
+    // The kernel was cloned with its generators' state: each clone must go on differently.
+    if running.incarnation.load(Ordering::Acquire) != cell.incarnation
+        && let Some(code) = languages::renewal_code(language)
+    {
+        if let Some(failed) = silently(running, code).await {
+            return Some(failed);
+        }
+        running
+            .incarnation
+            .store(cell.incarnation, Ordering::Release);
+    }
     let changes = running.env_changes(&cell.global_env);
     if !changes.is_empty()
         && let Some(code) = languages::environment_code(language, Change::Seed(&changes))

@@ -83,6 +83,42 @@ pub fn environment_code(language: &str, change: Change<'_>) -> Option<String> {
     }
 }
 
+/// Seeds the language's own generators of random numbers anew, for a kernel that was cloned. It touches only what the
+/// kernel has loaded, and leaves no name behind. None where the language has no such state that code can reach.
+pub fn renewal_code(language: &str) -> Option<&'static str> {
+    match language {
+        "python" => Some(PYTHON_RENEWAL),
+        "bash" => Some("RANDOM=$(od -An -N4 -tu4 /dev/urandom)"),
+        _ => None,
+    }
+}
+
+/// Loads what first cells usually ask for. None where nothing is worth it.
+pub fn warm_up_code(language: &str) -> Option<&'static str> {
+    (language == "python").then_some(PYTHON_WARM_UP)
+}
+
+/// `RAND_add` reaches OpenSSL's generator, which otherwise notices forks but not clones of a whole machine.
+const PYTHON_RENEWAL: &str = r#"exec("""
+import os, sys
+has = sys.modules.get
+if has('random'): has('random').seed()
+if has('ssl'): has('ssl').RAND_add(os.urandom(64), 64.0)
+if has('numpy.random'): has('numpy.random').seed()
+if has('torch'): has('torch').seed()
+""", {})"#;
+
+/// A package that the image lacks is left out. Drawing once fills matplotlib's caches.
+const PYTHON_WARM_UP: &str = r#"exec("""
+def attempt(code):
+    try: exec(code, {})
+    except ImportError: pass
+attempt('import random, ssl, uuid, json, math, datetime, collections')
+attempt('import numpy')
+attempt('import pandas, io; pandas.read_csv(io.StringIO("a\\n1")).describe()')
+attempt('import matplotlib.pyplot as p; f = p.figure(); p.plot([1, 2]); f.canvas.draw(); p.close(f)')
+""", {})"#;
+
 /// A JSON string of the JSON text: a literal in Python and JavaScript alike.
 fn literal(value: &impl serde::Serialize) -> String {
     let text = serde_json::to_string(value).unwrap_or_default();

@@ -100,6 +100,7 @@ async fn execute(
         code: request.code,
         env,
         global_env: settings.env.clone(),
+        incarnation: settings.incarnation,
     };
     let lines = stream::unfold(execution::start(context, cell), |mut lines| async move {
         lines

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::context::{Context, ContextInfo, ContextPlan};
 use super::error::InterpreterError;
+use super::execution;
 use super::kernel::KernelConfig;
 use super::kernelspec::{self, KernelSpec};
 use super::languages;
@@ -82,6 +83,16 @@ impl Interpreter {
                 tracing::warn!(%error, "the default context cannot be started");
             }
         });
+    }
+
+    /// Waits for the default context and runs in it what first cells of a sandbox usually begin with, so that it is
+    /// loaded once for all sandboxes made from this machine's snapshot.
+    ///
+    /// # Errors
+    /// The default context's kernel does not start, or the code fails.
+    pub async fn warm_up(&self) -> Result<(), InterpreterError> {
+        let context = self.default_context(DEFAULT_LANGUAGE).await?;
+        execution::warm_up(&context).await
     }
 
     pub(super) fn state(&self) -> &SharedState {
@@ -234,6 +245,7 @@ impl Inner {
             spec: find(&info.language, &user, &search_path)?,
             user,
             env: settings.env.clone(),
+            incarnation: settings.incarnation,
             cwd: PathBuf::from(&info.cwd),
             runtime_dir: self.runtime_dir.clone(),
         })

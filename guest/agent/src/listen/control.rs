@@ -78,6 +78,16 @@ async fn answer(request: Request, services: &Services) -> Response {
                 Err(error) => Response::error(id, ErrorCode::Failed, error.to_string()),
             };
         }
+        Call::WarmUp => {
+            let warm = services.warm_up().await;
+            // What a snapshot of memory holds as unwritten must not depend on the machine's going on.
+            let synced = spawn_blocking(move || agent.machine.sync()).await;
+            return match (warm, synced) {
+                (Ok(()), Ok(())) => Response::done(id),
+                (Err(error), _) => Response::error(id, ErrorCode::Failed, error.to_string()),
+                (_, Err(error)) => Response::error(id, ErrorCode::Failed, error.to_string()),
+            };
+        }
         Call::Sync | Call::Shutdown => {
             let synced = spawn_blocking(move || agent.machine.sync()).await;
             return match synced {

@@ -59,6 +59,8 @@ pub struct KernelConfig {
     pub user: User,
     /// Its whole environment.
     pub env: BTreeMap<String, String>,
+    /// The sandbox's incarnation that it is started in.
+    pub incarnation: u64,
     /// Its working directory.
     pub cwd: PathBuf,
     /// Where its directory is made; short, as paths of unix sockets are (107 bytes).
