@@ -23,6 +23,7 @@ fn config() -> MachineConfig {
         net: None,
         serial: None,
         rng: true,
+        balloon: false,
     }
 }
 
@@ -45,8 +46,6 @@ fn every_request_round_trips() {
         Op::Resume,
         Op::Stats,
         Op::Kill,
-        Op::Snapshot,
-        Op::Restore,
     ] {
         let request = Request { id: 9, op };
         assert_eq!(Request::parse(request.to_line().as_bytes()), Ok(request));
