@@ -151,9 +151,7 @@ pub fn build(
     let generation_id = VmGenId::new(Arc::clone(&memory), Arc::clone(&prepared.event_line))?;
     let devices = Devices::create(config, &memory)?;
     let board = Board::new(&prepared, config.serial.as_ref(), &devices)?;
-    let machine = board.assemble(prepared, config.clone(), devices, generation_id, None)?;
-    machine.restrict()?;
-    Ok(machine)
+    board.assemble(prepared, config.clone(), devices, generation_id, None)
 }
 
 /// Everything on the buses.
@@ -209,7 +207,6 @@ impl Board {
             base,
             cpu: prepared.cpu,
             msr_indices: prepared.msr_indices,
-            filters: prepared.filters,
             pagemap: prepared.pagemap,
             exit: prepared.exit,
             vm: prepared.vm,

@@ -46,7 +46,6 @@ use crate::devices::vmgenid::VmGenId;
 use crate::event_loop::EventLoop;
 use crate::exit::ExitCell;
 use crate::memory::pagemap::{Pagemap, Which};
-use crate::seccomp::{Filters, SeccompError};
 use crate::sync::lock;
 use crate::vcpu::{Buses, VcpuError, Vcpus};
 
@@ -65,7 +64,6 @@ pub struct Machine {
     base: Option<Base>,
     cpu: CpuIdentity,
     msr_indices: Vec<u32>,
-    filters: Option<Filters>,
     pagemap: Pagemap,
     exit: Arc<ExitCell>,
     vm: VmFd,
@@ -89,11 +87,6 @@ impl Machine {
     /// Exits of the virtual CPUs so far.
     pub fn exits(&self) -> VcpuExits {
         self.vcpus.exits()
-    }
-
-    /// Takes from this thread the system calls that a running machine does not need.
-    fn restrict(&self) -> Result<(), SeccompError> {
-        self.filters.as_ref().map_or(Ok(()), Filters::enter_main)
     }
 
     /// Guest memory in MiB.

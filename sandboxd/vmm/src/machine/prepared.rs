@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   shape ─► guest memory reserved ─► VM, memory slots, interrupt controllers ─► virtual CPUs with their CPUID
-//!         ─► interrupts and queue notifications wired ─► threads started, behind their filter, parked
+//!         ─► interrupts and queue notifications wired ─► threads started, parked ─► all behind their system call filters
 //! ```
 //!
 //! A process that waits like this has nothing of a guest: no file but `/dev/kvm` is open, and no page of guest memory exists.
@@ -43,7 +43,6 @@ pub struct Prepared {
     pub(super) ranges: Vec<Range>,
     pub(super) cpu: CpuIdentity,
     pub(super) msr_indices: Vec<u32>,
-    pub(super) filters: Option<Filters>,
     pub(super) options: Options,
     pub(super) exit: Arc<ExitCell>,
     pub(super) pagemap: Pagemap,
@@ -75,6 +74,9 @@ impl Prepared {
         let event_line = interrupt(&vm, layout::EVENT_GSI)?;
         let event_loop = EventLoop::start(Arc::clone(exit), thread_filter)?;
         let vcpus = Vcpus::start(fds, Arc::clone(exit), thread_filter)?;
+        if let Some(filters) = &filters {
+            filters.enter_main()?;
+        }
         Ok(Self {
             vcpus,
             event_loop,
@@ -85,7 +87,6 @@ impl Prepared {
             ranges,
             cpu,
             msr_indices,
-            filters,
             options,
             exit: Arc::clone(exit),
             pagemap,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   memory mapped ─► virtual CPUs, interrupt controllers, clock ─► devices made with their own files ─► registers and queues
-//!                 ─► new generation id, its interrupt raised ─► system calls taken away ─► resume
+//!                 ─► new generation id, its interrupt raised ─► resume
 //! ```
 //!
 //! Ordering rules:
@@ -68,8 +68,6 @@ pub fn restore(
     let machine = board.assemble(prepared, config, devices, generation_id, base)?;
     machine.go_on(opened)?;
     watch.lap("queues");
-    machine.restrict()?;
-    watch.lap("filter");
     Ok(machine)
 }
 

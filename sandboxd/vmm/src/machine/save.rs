@@ -247,7 +247,8 @@ impl Machine {
         let layer = u32::try_from(manifest.memory.len()).unwrap_or(u32::MAX);
         let ranges = match (base, &self.base) {
             (None, Some(below)) => everything(&below.extents, &own),
-            _ => own,
+            (Some(base), _) => layers::changed(&base.extents, &own),
+            (None, None) => own,
         };
         let name = format!("memory.{layer}");
         let file = folder.file(&name)?;

@@ -116,6 +116,24 @@ pub fn lay(memory: &GuestMemory, extents: &Extents, layers: &[File]) -> io::Resu
     Ok(())
 }
 
+/// Ranges whose bytes may differ from `extents`, under a machine that was laid from them and whose `own` pages are these. Runs
+/// that were copied count even when they are own no more: a page that a guest reported free shows what lies under the copy.
+pub fn changed(extents: &Extents, own: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let source = Source::Layer(0);
+    let run = |(at, len)| Extent { at, len, source };
+    let copied = plan(extents).into_iter().filter_map(|step| match step {
+        Step::Map { .. } => None,
+        Step::Copy { at, len, .. } | Step::Zero { at, len } => Some(run((at, len))),
+    });
+    // Steps come by layer and then by place; runs above layer 0 are in the order of their places.
+    let mut copied: Vec<_> = copied.collect();
+    copied.sort_by_key(|extent| extent.at);
+    let copied: Extents = copied.into_iter().collect();
+    let own: Extents = own.iter().copied().map(run).collect();
+    let all = copied.overlaid(&own);
+    all.as_slice().iter().map(|e| (e.at, e.len)).collect()
+}
+
 /// What [`write`] wrote.
 #[derive(Clone, Debug, Default)]
 pub struct Written {
@@ -347,8 +365,9 @@ mod tests {
                 apply(&machine, changes);
                 let want = contents(&machine);
                 let own = pagemap.find(&machine, Which::Own).unwrap();
+                let ranges = changed(&extents, &own);
                 let file = tempfile::tempfile().unwrap();
-                let written = write(&machine, &own, &file, round, round > 0).unwrap();
+                let written = write(&machine, &ranges, &file, round, round > 0).unwrap();
                 extents = extents.overlaid(&written.extents);
                 layers.push(file);
                 prop_assert!(extents.fit(PAGES * PAGE, layers.len()));
