@@ -12,7 +12,7 @@ use crate::control::{
 };
 use crate::exit::{Exit, ExitCell};
 use crate::machine::{
-    BuildError, Machine, Options, Prepared, RollbackError, Shape, build, restore,
+    BuildError, Machine, Options, Prepared, RollbackError, Shape, build, fits, plan, restore,
 };
 use crate::process::{Status, monotonic_ns};
 use crate::snapshot::Opened;
@@ -132,9 +132,15 @@ impl MachineService {
 
     fn prepare(&mut self, id: u64, shape: Shape) -> Response {
         let mut watch = Stopwatch::start();
-        match Prepared::new(shape, self.options, &self.exit) {
+        let prepared = Prepared::new(shape, self.options, &self.exit);
+        watch.lap("prepare");
+        let prepared = prepared.and_then(|mut prepared| {
+            prepared.restrict()?;
+            Ok(prepared)
+        });
+        watch.lap("filter");
+        match prepared {
             Ok(prepared) => {
-                watch.lap("prepare");
                 self.prepared = Some(Box::new(prepared));
                 self.state = State::Prepared;
                 let stages = watch.finish();
@@ -156,15 +162,19 @@ impl MachineService {
                 self.restored(id, name, watch)
             }
             Err(error) => {
-                if self.prepared.is_none() {
-                    self.state = State::Idle;
+                if self.state == State::Idle {
+                    self.prepared = None;
+                } else if self.prepared.is_none() {
+                    // What was prepared is used up, and this process may not prepare again.
+                    let words = format!("the prepared machine could not be restored: {error}");
+                    self.exit.set(ExitReason::Error, &words);
                 }
                 refuse_build(id, &error, ErrorCode::RestoreFailed)
             }
         }
     }
 
-    /// A snapshot that is refused leaves what is prepared for another one.
+    /// A snapshot or an argument that is refused leaves what is prepared for another restore.
     fn try_restore(
         &mut self,
         args: &RestoreArgs,
@@ -176,16 +186,22 @@ impl MachineService {
             opened.verify_memory()?;
             watch.lap("verify");
         }
-        let prepared = match self.prepared.take() {
-            Some(prepared) => *prepared,
-            None => {
-                let shape = Shape::of(&opened.manifest.machine);
-                let prepared = Prepared::new(shape, self.options, &self.exit)?;
-                watch.lap("prepare");
-                prepared
-            }
+        let config = plan(&opened, args)?;
+        if self.prepared.is_none() {
+            let shape = Shape::of(&opened.manifest.machine);
+            let prepared = Prepared::new(shape, self.options, &self.exit)?;
+            self.prepared = Some(Box::new(prepared));
+            watch.lap("prepare");
+        }
+        let fits = self
+            .prepared
+            .as_ref()
+            .map(|prepared| fits(prepared, &opened));
+        fits.transpose()?;
+        let Some(prepared) = self.prepared.take() else {
+            return Err(BuildError::Lay(std::io::ErrorKind::NotFound.into()));
         };
-        let machine = restore(prepared, &opened, args, watch)?;
+        let machine = restore(*prepared, &opened, config, watch)?;
         Ok((machine, opened.manifest.id))
     }
 

@@ -25,8 +25,9 @@
 //! | `restore` | [`RestoreArgs`] | [`Restored`] | prepared; idle (it prepares first) |
 //! | `rollback` | [`RollbackArgs`] | [`Restored`] | running, paused |
 //!
-//! A `boot` or `restore` that fails leaves the process idle, a `snapshot` that fails leaves the machine as it was, paused. A
-//! `rollback` that is refused leaves the machine as it was; one that fails on the way ends it (`exited`, reason `error`).
+//! What fails changes nothing, with two exceptions: a `restore` that fails in `prepared` after snapshot and arguments were
+//! accepted, and a `rollback` that fails on its way, end the process (`exited`, reason `error`): the one has used up what was
+//! prepared, the other what the machine was.
 
 pub mod client;
 mod line;

@@ -139,7 +139,7 @@ pub fn build(
     exit: &Arc<ExitCell>,
 ) -> Result<Machine, BuildError> {
     config.validate()?;
-    let prepared = Prepared::new(Shape::of(config), options, exit)?;
+    let mut prepared = Prepared::new(Shape::of(config), options, exit)?;
     let memory = Arc::clone(&prepared.memory);
     let places: Vec<_> = prepared.slots.iter().map(|slot| slot.place()).collect();
     let rsdp = acpi::write(&memory, config.vcpus, &places)?;
@@ -151,6 +151,7 @@ pub fn build(
     let generation_id = VmGenId::new(Arc::clone(&memory), Arc::clone(&prepared.event_line))?;
     let devices = Devices::create(config, &memory)?;
     let board = Board::new(&prepared, config.serial.as_ref(), &devices)?;
+    prepared.restrict()?;
     board.assemble(prepared, config.clone(), devices, generation_id, None)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   shape ─► guest memory reserved ─► VM, memory slots, interrupt controllers ─► virtual CPUs with their CPUID
-//!         ─► interrupts and queue notifications wired ─► threads started, parked ─► all behind their system call filters
+//!         ─► interrupts and queue notifications wired ─► threads started, parked, behind their filter
 //! ```
 //!
 //! A process that waits like this has nothing of a guest: no file but `/dev/kvm` is open, and no page of guest memory exists.
@@ -26,7 +26,7 @@ use crate::event_loop::EventLoop;
 use crate::exit::ExitCell;
 use crate::memory;
 use crate::memory::pagemap::Pagemap;
-use crate::seccomp::Filters;
+use crate::seccomp::{Filters, SeccompError};
 use crate::vcpu::Vcpus;
 
 /// Bytes of vector registers that a snapshot has room for.
@@ -43,6 +43,8 @@ pub struct Prepared {
     pub(super) ranges: Vec<Range>,
     pub(super) cpu: CpuIdentity,
     pub(super) msr_indices: Vec<u32>,
+    /// The main thread's filter, until it is in place.
+    pub(super) filters: Option<Filters>,
     pub(super) options: Options,
     pub(super) exit: Arc<ExitCell>,
     pub(super) pagemap: Pagemap,
@@ -74,9 +76,6 @@ impl Prepared {
         let event_line = interrupt(&vm, layout::EVENT_GSI)?;
         let event_loop = EventLoop::start(Arc::clone(exit), thread_filter)?;
         let vcpus = Vcpus::start(fds, Arc::clone(exit), thread_filter)?;
-        if let Some(filters) = &filters {
-            filters.enter_main()?;
-        }
         Ok(Self {
             vcpus,
             event_loop,
@@ -87,12 +86,30 @@ impl Prepared {
             ranges,
             cpu,
             msr_indices,
+            filters,
             options,
             exit: Arc::clone(exit),
             pagemap,
             vm,
             memory,
         })
+    }
+
+    /// Takes from this thread the system calls that filling and running the machine do not need. Nothing can be prepared
+    /// again after that.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn restrict(&mut self) -> Result<(), SeccompError> {
+        match self.filters.take() {
+            Some(filters) => filters.enter_main(),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a machine can still be prepared in this process if this one fails.
+    pub fn is_restricted(&self) -> bool {
+        self.options.seccomp && self.filters.is_none()
     }
 
     /// What it was made for.

@@ -26,25 +26,39 @@ use crate::snapshot::stages::Stopwatch;
 use crate::snapshot::{Opened, layers};
 use crate::sync::lock;
 
-/// Makes `prepared` the machine in `opened`; it does not run yet.
+/// The configuration of a machine that goes on from `opened` with `args`.
+///
+/// # Errors
+/// When `args` leave out or add something.
+pub fn plan(opened: &Opened, args: &RestoreArgs) -> Result<MachineConfig, BuildError> {
+    configure(&opened.manifest.machine, args)
+}
+
+/// Refuses a snapshot that `prepared` cannot become.
+///
+/// # Errors
+/// When it was prepared for another shape, or the snapshot comes from another processor.
+pub fn fits(prepared: &Prepared, opened: &Opened) -> Result<(), BuildError> {
+    let wanted = Shape::of(&opened.manifest.machine);
+    if prepared.shape != wanted {
+        return Err(BuildError::OtherShape {
+            prepared: Box::new(prepared.shape.clone()),
+            wanted: Box::new(wanted),
+        });
+    }
+    Ok(opened.check_cpu(&prepared.cpu)?)
+}
+
+/// Makes `prepared` the machine in `opened`, which fits, with what `config` has of its own; it does not run yet.
 ///
 /// # Errors
 /// The first step that failed; what was prepared is gone then.
 pub fn restore(
-    prepared: Prepared,
+    mut prepared: Prepared,
     opened: &Opened,
-    args: &RestoreArgs,
+    config: MachineConfig,
     watch: &mut Stopwatch,
 ) -> Result<Machine, BuildError> {
-    let config = configure(&opened.manifest.machine, args)?;
-    let wanted = Shape::of(&config);
-    if prepared.shape != wanted {
-        return Err(BuildError::OtherShape {
-            prepared: Box::new(prepared.shape),
-            wanted: Box::new(wanted),
-        });
-    }
-    opened.check_cpu(&prepared.cpu)?;
     let memory = Arc::clone(&prepared.memory);
     let state = &opened.state;
     layers::lay(&memory, &state.extents, &opened.memory).map_err(BuildError::Lay)?;
@@ -64,6 +78,7 @@ pub fn restore(
     let generation_id = VmGenId::restored(memory, Arc::clone(&prepared.event_line));
     let board = Board::new(&prepared, config.serial.as_ref(), &devices)?;
     lock(&board.serial).restore(&state.board.serial);
+    prepared.restrict()?;
     let base = Some(Base::of(opened));
     let machine = board.assemble(prepared, config, devices, generation_id, base)?;
     machine.go_on(opened)?;
