@@ -229,6 +229,7 @@ impl Microvms {
                 max_bytes: SERIAL_LOG_BYTES,
             }),
             rng: true,
+            balloon: false,
         }
     }
 

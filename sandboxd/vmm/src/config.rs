@@ -57,6 +57,9 @@ pub struct MachineConfig {
     /// Whether the guest gets a virtio entropy source.
     #[serde(default)]
     pub rng: bool,
+    /// Whether the guest gets a virtio balloon through which it reports free pages, so that they go back to the host.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub balloon: bool,
 }
 
 /// One virtio block device.
@@ -199,7 +202,16 @@ impl MachineConfig {
     }
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 impl DiskConfig {
+    /// Most bytes that the overlay may take on the host's disk.
+    pub fn ceiling(&self) -> u64 {
+        self.overlay_max_bytes.unwrap_or(u64::MAX)
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         present("disk path", &self.path)?;
         match (&self.overlay, self.read_only) {

@@ -5,12 +5,15 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
+use event_manager::{
+    EventManager, EventOps, EventSet, Events, MutEventSubscriber, RemoteEndpoint, SubscriberOps,
+};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use crate::control::ExitReason;
 use crate::devices::virtio::VirtioDevice;
 use crate::exit::ExitCell;
+use crate::seccomp::ThreadFilter;
 use crate::sync::lock;
 
 /// Stack of the thread, in bytes.
@@ -22,28 +25,32 @@ pub enum LoopError {
     /// The thread or its eventfd could not be had.
     #[error("the event loop could not be started: {0}")]
     Start(#[from] io::Error),
-    /// The poller could not be had.
-    #[error("the event loop's poller could not be made: {0}")]
-    Poller(event_manager::Error),
+    /// The poller could not be had, or does not take a device.
+    #[error("the event loop's poller failed: {0}")]
+    Poller(#[from] event_manager::Error),
+    /// The thread could not be restricted.
+    #[error("the kernel refused the system call filter of the event loop")]
+    Filter,
 }
+
+type Subscriber = Box<dyn MutEventSubscriber>;
 
 /// The running loop; dropping it ends it.
 pub struct EventLoop {
+    endpoint: RemoteEndpoint<Subscriber>,
     stop: Arc<EventFd>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl EventLoop {
-    /// Starts the loop over `devices`. A failure later on is left in `exit`.
+    /// Starts the loop, behind `filter` if there is one. A failure later on is left in `exit`.
     ///
     /// # Errors
-    /// When the thread or a file descriptor cannot be had.
-    pub fn start(
-        devices: Vec<Arc<Mutex<dyn VirtioDevice>>>,
-        exit: Arc<ExitCell>,
-    ) -> Result<Self, LoopError> {
+    /// When the thread, the filter or a file descriptor cannot be had.
+    pub fn start(exit: Arc<ExitCell>, filter: Option<&ThreadFilter>) -> Result<Self, LoopError> {
         let stop = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
         let wake = Arc::clone(&stop);
+        let filter = filter.cloned();
         let (ready, started) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("devices".into())
@@ -51,19 +58,19 @@ impl EventLoop {
             .spawn(move || {
                 let _guard = Guard(&exit);
                 // The manager is made here because it cannot move between threads.
-                let mut manager = match EventManager::<Box<dyn MutEventSubscriber>>::new() {
+                let mut manager = match EventManager::<Subscriber>::new() {
                     Ok(manager) => manager,
                     Err(error) => return drop(ready.send(Err(LoopError::Poller(error)))),
                 };
-                for device in devices {
-                    manager.add_subscriber(Box::new(Locked(device)));
+                if !filter.is_none_or(|filter| filter.enter()) {
+                    return drop(ready.send(Err(LoopError::Filter)));
                 }
                 let stopped = Arc::new(Mutex::new(false));
                 manager.add_subscriber(Box::new(Stop {
                     wake,
                     stopped: Arc::clone(&stopped),
                 }));
-                let _ = ready.send(Ok(()));
+                let _ = ready.send(Ok(manager.remote_endpoint()));
                 while !*lock(&stopped) {
                     if let Err(error) = manager.run() {
                         let words = format!("the event loop failed: {error}");
@@ -71,13 +78,26 @@ impl EventLoop {
                     }
                 }
             })?;
-        let event_loop = Self {
+        let died = || io::Error::other("the thread ended at once");
+        Ok(Self {
+            endpoint: started.recv().map_err(|_| died())??,
             stop,
             thread: Some(thread),
-        };
-        let died = || io::Error::other("the thread ended at once");
-        started.recv().map_err(|_| died())??;
-        Ok(event_loop)
+        })
+    }
+
+    /// Takes `devices` into the loop; returns when they are.
+    ///
+    /// # Errors
+    /// When the loop has ended.
+    pub fn add(&self, devices: Vec<Arc<Mutex<dyn VirtioDevice>>>) -> Result<(), LoopError> {
+        let added = self.endpoint.call_blocking(move |manager| {
+            for device in devices {
+                manager.add_subscriber(Box::new(Locked(device)));
+            }
+            Ok::<(), event_manager::Error>(())
+        });
+        Ok(added?)
     }
 }
 
@@ -138,7 +158,9 @@ mod tests {
     #[test]
     fn it_starts_and_ends() {
         let exit = Arc::new(ExitCell::new().unwrap());
-        drop(EventLoop::start(Vec::new(), Arc::clone(&exit)).unwrap());
+        let event_loop = EventLoop::start(Arc::clone(&exit), None).unwrap();
+        event_loop.add(Vec::new()).unwrap();
+        drop(event_loop);
         assert!(exit.get().is_none());
     }
 }

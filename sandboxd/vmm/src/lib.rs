@@ -25,5 +25,6 @@ pub mod process;
 pub mod seccomp;
 pub mod serial_log;
 pub mod service;
+pub mod snapshot;
 pub mod sync;
 pub mod vcpu;

@@ -1,17 +1,25 @@
 //! The system calls that are left to the process once its machine is built.
 //!
 //! ```text
-//!   build (files, KVM, threads) ──► install ──► guest runs        anything not listed: SIGSYS, a line on stderr, status 31
+//!   KVM and threads made ──► filters in place ──► contents (boot, restore) ──► guest runs
+//!
+//!   threads vcpuN and devices   what a running machine needs
+//!   main thread                 that, and what machines are made of: files, sockets, events, the state of KVM
+//!   anything not listed         SIGSYS, a line on stderr, status 31
 //! ```
 //!
-//! The filter covers every thread. It leaves no way to open a file, start a program or thread, or make memory executable.
-//! Sockets can be made for unix addresses only, for streams that the guest opens towards the host.
+//! The threads that a guest's data passes through have no way to open a file, start a program or thread, or make memory
+//! executable; sockets can be made for unix addresses only, for streams that the guest opens towards the host. The main thread,
+//! which only ever sees the control socket and the numbers of KVM, may also open, make, link and rename files and make sockets: it
+//! fills a prepared machine, and writes and reads snapshots. It can start neither program nor thread. Which files it can reach is
+//! the business of the jail around the process.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, apply_filter_all_threads,
+    SeccompRule, TargetArch, apply_filter,
 };
 
 /// Why the filter could not be installed.
@@ -91,6 +99,33 @@ const ALLOWED: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
+/// What the main thread needs on top: files of snapshots and disks, sockets and events of devices.
+const MAIN: &[i64] = &[
+    libc::SYS_socket,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_eventfd2,
+    libc::SYS_epoll_create1,
+    libc::SYS_timerfd_create,
+    libc::SYS_openat,
+    libc::SYS_mkdir,
+    libc::SYS_mkdirat,
+    libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_link,
+    libc::SYS_linkat,
+    libc::SYS_rmdir,
+    libc::SYS_chmod,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_flock,
+    libc::SYS_copy_file_range,
+    libc::SYS_sendfile,
+    libc::SYS_getdents64,
+    libc::SYS_stat,
+];
+
 /// An argument must have this value under this mask.
 struct Restricted {
     call: i64,
@@ -119,6 +154,38 @@ const KVM_KVMCLOCK_CTRL: u64 = 0xaead;
 const FIONBIO: u64 = 0x5421;
 const TUNSETOFFLOAD: u64 = 0x4004_54d0;
 
+/// What the main thread asks of KVM and of its page map on top: the state of CPUs and machine, taken and put back.
+const MAIN_IOCTLS: &[u64] = &[
+    0x8090_ae81, // KVM_GET_REGS
+    0x4090_ae82, // KVM_SET_REGS
+    0x8138_ae83, // KVM_GET_SREGS
+    0x4138_ae84, // KVM_SET_SREGS
+    0xc008_ae88, // KVM_GET_MSRS
+    0x4008_ae89, // KVM_SET_MSRS
+    0x8400_ae8e, // KVM_GET_LAPIC
+    0x4400_ae8f, // KVM_SET_LAPIC
+    0x8004_ae98, // KVM_GET_MP_STATE
+    0x4004_ae99, // KVM_SET_MP_STATE
+    0x8040_ae9f, // KVM_GET_VCPU_EVENTS
+    0x4040_aea0, // KVM_SET_VCPU_EVENTS
+    0x8080_aea1, // KVM_GET_DEBUGREGS
+    0x4080_aea2, // KVM_SET_DEBUGREGS
+    0xaea3,      // KVM_GET_TSC_KHZ
+    0x9000_aea4, // KVM_GET_XSAVE
+    0x5000_aea5, // KVM_SET_XSAVE
+    0x8188_aea6, // KVM_GET_XCRS
+    0x4188_aea7, // KVM_SET_XCRS
+    0xc208_ae62, // KVM_GET_IRQCHIP
+    0x8208_ae63, // KVM_SET_IRQCHIP
+    0x4030_ae7b, // KVM_SET_CLOCK
+    0x8030_ae7c, // KVM_GET_CLOCK
+    0x41a0_ae8d, // KVM_SET_FPU
+    0xc060_6610, // PAGEMAP_SCAN
+    0x4004_54ca, // TUNSETIFF
+    0x4004_54d8, // TUNSETVNETHDRSZ
+    0x8921,      // SIOCGIFMTU
+];
+
 /// Allowed with some arguments; several lines for one call are alternatives.
 fn restrictions(pid: u32) -> [Restricted; 8] {
     [
@@ -133,19 +200,65 @@ fn restrictions(pid: u32) -> [Restricted; 8] {
     ]
 }
 
-/// Installs the filter for all threads of this process.
-///
-/// # Errors
-/// When the kernel has no filters, or refuses this one.
-pub fn install() -> Result<(), SeccompError> {
-    report::install();
-    Ok(apply_filter_all_threads(&compile(std::process::id())?)?)
+/// The filters of a machine, compiled before they are needed: entering one is a single system call.
+#[derive(Clone)]
+pub struct Filters {
+    main: BpfProgram,
+    thread: ThreadFilter,
 }
 
-fn compile(pid: u32) -> Result<BpfProgram, SeccompError> {
+/// The filter of virtual CPUs and devices.
+#[derive(Clone)]
+pub struct ThreadFilter(Arc<BpfProgram>);
+
+impl ThreadFilter {
+    /// Restricts the calling thread; false when the kernel refuses.
+    pub fn enter(&self) -> bool {
+        apply_filter(&self.0).is_ok()
+    }
+}
+
+impl Filters {
+    /// Compiles the filters, and has a refused call say which it was.
+    ///
+    /// # Errors
+    /// When the rules make no filter.
+    pub fn compile() -> Result<Self, SeccompError> {
+        report::install();
+        let pid = std::process::id();
+        Ok(Self {
+            main: compile(pid, true)?,
+            thread: ThreadFilter(Arc::new(compile(pid, false)?)),
+        })
+    }
+
+    /// The filter for threads.
+    pub fn thread(&self) -> &ThreadFilter {
+        &self.thread
+    }
+
+    /// Restricts the calling thread as the main one.
+    ///
+    /// # Errors
+    /// When the kernel has no filters, or refuses this one.
+    pub fn enter_main(&self) -> Result<(), SeccompError> {
+        Ok(apply_filter(&self.main)?)
+    }
+}
+
+fn compile(pid: u32, main: bool) -> Result<BpfProgram, SeccompError> {
+    let more: &[i64] = if main { MAIN } else { &[] };
+    let ioctls: &[u64] = if main { MAIN_IOCTLS } else { &[] };
+    let calls = ALLOWED.iter().chain(more);
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
-    for rule in restrictions(pid) {
+        calls.map(|call| (*call, Vec::new())).collect();
+    let restrictions = restrictions(pid)
+        .into_iter()
+        .filter(|rule| !more.contains(&rule.call));
+    let ioctls = ioctls
+        .iter()
+        .map(|&request| restricted(libc::SYS_ioctl, 1, WHOLE, request));
+    for rule in restrictions.chain(ioctls) {
         let condition = SeccompCondition::new(
             rule.argument,
             SeccompCmpArgLen::Dword,
@@ -226,12 +339,13 @@ mod tests {
 
     #[test]
     fn the_filter_compiles() {
-        let program = compile(1).unwrap();
-        assert!(program.len() > ALLOWED.len());
+        let thread = compile(1, false).unwrap();
+        assert!(thread.len() > ALLOWED.len());
+        assert!(compile(1, true).unwrap().len() > thread.len());
     }
 
     #[test]
-    fn nothing_that_starts_or_opens_is_allowed() {
+    fn threads_can_neither_start_nor_open_anything() {
         let restricted: Vec<i64> = restrictions(1).iter().map(|rule| rule.call).collect();
         for call in [
             libc::SYS_open,
@@ -251,6 +365,7 @@ mod tests {
                 !ALLOWED.contains(&call) && !restricted.contains(&call),
                 "{call}"
             );
+            assert!(call == libc::SYS_openat || !MAIN.contains(&call), "{call}");
         }
     }
 }

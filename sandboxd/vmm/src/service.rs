@@ -7,12 +7,16 @@ use tracing::{info, warn};
 use crate::config::MachineConfig;
 use crate::control::server::Service;
 use crate::control::{
-    Booted, ErrorCode, ExitReason, Hello, Op, PROTOCOL, Request, Response, State, Stats,
-    Timestamps, Verdict, judge,
+    Booted, ErrorCode, ExitReason, Hello, Op, PROTOCOL, Ready, Request, Response, RestoreArgs,
+    Restored, RollbackArgs, SnapshotArgs, State, Stats, Timestamps, Verdict, judge,
 };
 use crate::exit::{Exit, ExitCell};
-use crate::machine::{BuildError, Machine, Options, build};
+use crate::machine::{
+    BuildError, Machine, Options, Prepared, RollbackError, Shape, build, fits, plan, restore,
+};
 use crate::process::{Status, monotonic_ns};
+use crate::snapshot::Opened;
+use crate::snapshot::stages::Stopwatch;
 
 /// The process's one machine and where it is in its life.
 pub struct MachineService {
@@ -21,7 +25,8 @@ pub struct MachineService {
     exit: Arc<ExitCell>,
     status: Status,
     state: State,
-    machine: Option<Machine>,
+    prepared: Option<Box<Prepared>>,
+    machine: Option<Box<Machine>>,
     times: Timestamps,
 }
 
@@ -44,6 +49,7 @@ impl MachineService {
             exit,
             status,
             state: State::Idle,
+            prepared: None,
             machine: None,
             times,
         }
@@ -58,7 +64,7 @@ impl MachineService {
         let machine = build(config, self.options, &self.exit)?;
         machine.resume();
         self.times.vcpus_running_ns = monotonic_ns();
-        self.machine = Some(machine);
+        self.machine = Some(Box::new(machine));
         self.state = State::Running;
         info!(
             vcpus = config.vcpus,
@@ -109,6 +115,7 @@ impl MachineService {
         if let Some(machine) = &self.machine {
             stats.uptime_ms = monotonic_ns().saturating_sub(since) / 1_000_000;
             stats.memory_mib = machine.memory_mib();
+            stats.overhead_kib = resident.total_kib.saturating_sub(machine.resident_kib());
             stats.vcpu_exits = machine.exits();
             stats.devices = machine.counters();
         }
@@ -123,6 +130,154 @@ impl MachineService {
         }
     }
 
+    fn prepare(&mut self, id: u64, shape: Shape) -> Response {
+        let mut watch = Stopwatch::start();
+        let prepared = Prepared::new(shape, self.options, &self.exit);
+        watch.lap("prepare");
+        let prepared = prepared.and_then(|mut prepared| {
+            prepared.restrict()?;
+            Ok(prepared)
+        });
+        watch.lap("filter");
+        match prepared {
+            Ok(prepared) => {
+                self.prepared = Some(Box::new(prepared));
+                self.state = State::Prepared;
+                let stages = watch.finish();
+                Response::ok(id, &Ready { stages })
+            }
+            Err(error) => refuse_build(id, &error, ErrorCode::BootFailed),
+        }
+    }
+
+    fn restore(&mut self, id: u64, args: &RestoreArgs) -> Response {
+        self.times.boot_started_ns = monotonic_ns();
+        let mut watch = Stopwatch::start();
+        match self.try_restore(args, &mut watch) {
+            Ok((machine, name)) => {
+                self.machine = Some(Box::new(machine));
+                self.state = State::Paused;
+                self.resume_if(args.resume);
+                watch.lap("resume");
+                self.restored(id, name, watch)
+            }
+            Err(error) => {
+                if self.state == State::Idle {
+                    self.prepared = None;
+                } else if self.prepared.is_none() {
+                    // What was prepared is used up, and this process may not prepare again.
+                    let words = format!("the prepared machine could not be restored: {error}");
+                    self.exit.set(ExitReason::Error, &words);
+                }
+                refuse_build(id, &error, ErrorCode::RestoreFailed)
+            }
+        }
+    }
+
+    /// A snapshot or an argument that is refused leaves what is prepared for another restore.
+    fn try_restore(
+        &mut self,
+        args: &RestoreArgs,
+        watch: &mut Stopwatch,
+    ) -> Result<(Machine, String), BuildError> {
+        let opened = Opened::open(&args.dir)?;
+        watch.lap("open");
+        if args.verify {
+            opened.verify_memory()?;
+            watch.lap("verify");
+        }
+        let config = plan(&opened, args)?;
+        if self.prepared.is_none() {
+            let shape = Shape::of(&opened.manifest.machine);
+            let prepared = Prepared::new(shape, self.options, &self.exit)?;
+            self.prepared = Some(Box::new(prepared));
+            watch.lap("prepare");
+        }
+        let fits = self
+            .prepared
+            .as_ref()
+            .map(|prepared| fits(prepared, &opened));
+        fits.transpose()?;
+        let Some(prepared) = self.prepared.take() else {
+            return Err(BuildError::Lay(std::io::ErrorKind::NotFound.into()));
+        };
+        let machine = restore(*prepared, &opened, config, watch)?;
+        Ok((machine, opened.manifest.id))
+    }
+
+    fn roll_back(&mut self, id: u64, args: &RollbackArgs) -> Response {
+        let mut watch = Stopwatch::start();
+        let opened = match Opened::open(&args.dir) {
+            Ok(opened) => opened,
+            Err(error) => return refuse_build(id, &error.into(), ErrorCode::RestoreFailed),
+        };
+        let Some(machine) = &mut self.machine else {
+            return refuse(id, &Op::Rollback(Box::new(args.clone())), self.state());
+        };
+        match machine.roll_back(&opened, &mut watch) {
+            Ok(()) => {
+                self.state = State::Paused;
+                self.resume_if(args.resume);
+                watch.lap("resume");
+                self.restored(id, opened.manifest.id, watch)
+            }
+            Err(error) => {
+                warn!(%error, "the machine did not go back");
+                match error {
+                    RollbackError::Refused(error) => {
+                        refuse_build(id, &error, ErrorCode::RestoreFailed)
+                    }
+                    RollbackError::Pause(error) => {
+                        self.resume_if(self.state == State::Running);
+                        Response::error(Some(id), ErrorCode::Timeout, error.to_string())
+                    }
+                    RollbackError::Lost(_) => {
+                        self.exit.set(ExitReason::Error, &error.to_string());
+                        Response::error(Some(id), ErrorCode::RestoreFailed, error.to_string())
+                    }
+                }
+            }
+        }
+    }
+
+    fn snapshot(&mut self, id: u64, args: &SnapshotArgs) -> Response {
+        let Some(machine) = &mut self.machine else {
+            return refuse(id, &Op::Snapshot(Box::new(args.clone())), self.state());
+        };
+        match machine.snapshot(args) {
+            Ok(snapshotted) => Response::ok(id, &snapshotted),
+            Err(error) => {
+                warn!(%error, "no snapshot was written");
+                Response::error(Some(id), ErrorCode::SnapshotFailed, error.to_string())
+            }
+        }
+    }
+
+    fn resume_if(&mut self, resume: bool) {
+        if let Some(machine) = &self.machine
+            && resume
+        {
+            machine.resume();
+            self.state = State::Running;
+            self.times.vcpus_running_ns = monotonic_ns();
+        }
+    }
+
+    fn restored(&self, id: u64, name: String, watch: Stopwatch) -> Response {
+        let stages = watch.finish();
+        info!(
+            snapshot = name,
+            ns = stages.total_ns(),
+            "the machine goes on"
+        );
+        let restored = Restored {
+            id: name,
+            times: self.times,
+            stages,
+        };
+        Response::ok(id, &restored)
+    }
+
     fn carry_out(&mut self, id: u64, op: Op) -> Response {
         match (op, &self.machine) {
             (Op::Hello, _) => Response::ok(id, &self.hello()),
@@ -134,15 +289,12 @@ impl MachineService {
             }
             (Op::Boot(config), None) => match self.boot(&config) {
                 Ok(booted) => Response::ok(id, &booted),
-                Err(error) => {
-                    warn!(%error, "the machine could not be built");
-                    let code = match error {
-                        BuildError::Config(_) => ErrorCode::BadConfig,
-                        _ => ErrorCode::BootFailed,
-                    };
-                    Response::error(Some(id), code, error.to_string())
-                }
+                Err(error) => refuse_build(id, &error, ErrorCode::BootFailed),
             },
+            (Op::Prepare(shape), None) => self.prepare(id, *shape),
+            (Op::Restore(args), None) => self.restore(id, &args),
+            (Op::Snapshot(args), Some(_)) => self.snapshot(id, &args),
+            (Op::Rollback(args), Some(_)) => self.roll_back(id, &args),
             (Op::Pause, Some(machine)) => match machine.pause() {
                 Ok(()) => {
                     self.state = State::Paused;
@@ -171,12 +323,22 @@ impl Service for MachineService {
             Verdict::Do => self.carry_out(id, op),
             Verdict::Already => Response::done(id),
             Verdict::Refuse => refuse(id, &op, self.state()),
-            Verdict::Unsupported => {
-                let message = format!("{} is reserved for a later version", op.name());
-                Response::error(Some(id), ErrorCode::Unsupported, message)
-            }
         }
     }
+}
+
+/// The answer when no machine came out of a request.
+fn refuse_build(id: u64, error: &BuildError, code: ErrorCode) -> Response {
+    warn!(%error, "there is no machine");
+    let code = match error {
+        BuildError::Config(_)
+        | BuildError::MissingOverride(_)
+        | BuildError::UnusedOverride(_)
+        | BuildError::OtherShape { .. } => ErrorCode::BadConfig,
+        BuildError::Snapshot(_) => ErrorCode::BadSnapshot,
+        _ => code,
+    };
+    Response::error(Some(id), code, error.to_string())
 }
 
 fn refuse(id: u64, op: &Op, state: State) -> Response {
@@ -231,12 +393,20 @@ mod tests {
                 ErrorCode::WrongState
             );
         }
-        for op in [Op::Snapshot, Op::Restore] {
-            assert_eq!(
-                code(service.answer(Request { id: 1, op })),
-                ErrorCode::Unsupported
-            );
+        let asked = |op: &str| {
+            let line = format!(r#"{{"v":1,"id":1,"op":"{op}","args":{{"dir":"/nonexistent"}}}}"#);
+            Request::parse(line.as_bytes()).unwrap()
+        };
+        for op in ["snapshot", "rollback"] {
+            assert_eq!(code(service.answer(asked(op))), ErrorCode::WrongState);
         }
+        let missing = service.answer(asked("restore")).error.unwrap();
+        assert_eq!(missing.code, ErrorCode::BadSnapshot);
+        assert!(
+            missing.message.contains("holds no snapshot"),
+            "{}",
+            missing.message
+        );
     }
 
     #[test]

@@ -116,6 +116,7 @@ impl Guest {
                 max_bytes: 4096,
             }),
             rng: true,
+            balloon: true,
         }
     }
 

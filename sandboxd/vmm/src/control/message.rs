@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{PROTOCOL, State};
+use super::{PROTOCOL, RestoreArgs, RollbackArgs, SnapshotArgs, State};
 use crate::config::MachineConfig;
+use crate::machine::Shape;
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,10 +25,14 @@ pub enum Op {
     Stats,
     /// End the process.
     Kill,
-    /// Reserved.
-    Snapshot,
-    /// Reserved.
-    Restore,
+    /// Write down the machine.
+    Snapshot(Box<SnapshotArgs>),
+    /// Do ahead what needs no contents.
+    Prepare(Box<Shape>),
+    /// Go on as a machine that was written down.
+    Restore(Box<RestoreArgs>),
+    /// Go back to what was written down.
+    Rollback(Box<RollbackArgs>),
 }
 
 impl Op {
@@ -39,8 +45,10 @@ impl Op {
             Op::Resume => "resume",
             Op::Stats => "stats",
             Op::Kill => "kill",
-            Op::Snapshot => "snapshot",
-            Op::Restore => "restore",
+            Op::Snapshot(_) => "snapshot",
+            Op::Prepare(_) => "prepare",
+            Op::Restore(_) => "restore",
+            Op::Rollback(_) => "rollback",
         }
     }
 }
@@ -62,6 +70,23 @@ struct RawRequest {
     op: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     args: Option<Value>,
+}
+
+impl RawRequest {
+    /// The request with its arguments read as what `op` takes.
+    fn with_args<T: DeserializeOwned>(
+        self,
+        code: ErrorCode,
+        op: impl FnOnce(Box<T>) -> Op,
+    ) -> Result<Request, Response> {
+        match serde_json::from_value(self.args.unwrap_or(Value::Null)) {
+            Ok(args) => Ok(Request {
+                id: self.id,
+                op: op(Box::new(args)),
+            }),
+            Err(error) => Err(Response::error(Some(self.id), code, error.to_string())),
+        }
+    }
 }
 
 impl Request {
@@ -86,31 +111,15 @@ impl Request {
         }
         let op = match raw.op.as_str() {
             "hello" => Op::Hello,
-            "boot" => match serde_json::from_value(raw.args.clone().unwrap_or(Value::Null)) {
-                Ok(config) => {
-                    return Ok(Self {
-                        id: raw.id,
-                        op: Op::Boot(Box::new(config)),
-                    });
-                }
-                Err(error) => return fail(ErrorCode::BadConfig, error.to_string()),
-            },
+            "boot" => return raw.with_args(ErrorCode::BadConfig, Op::Boot),
+            "snapshot" => return raw.with_args(ErrorCode::BadRequest, Op::Snapshot),
+            "prepare" => return raw.with_args(ErrorCode::BadConfig, Op::Prepare),
+            "restore" => return raw.with_args(ErrorCode::BadRequest, Op::Restore),
+            "rollback" => return raw.with_args(ErrorCode::BadRequest, Op::Rollback),
             "pause" => Op::Pause,
             "resume" => Op::Resume,
             "stats" => Op::Stats,
             "kill" => Op::Kill,
-            "snapshot" => {
-                return Ok(Self {
-                    id: raw.id,
-                    op: Op::Snapshot,
-                });
-            }
-            "restore" => {
-                return Ok(Self {
-                    id: raw.id,
-                    op: Op::Restore,
-                });
-            }
             other => {
                 let other: String = other.chars().take(40).collect();
                 return fail(
@@ -135,8 +144,12 @@ impl Request {
     /// The request as one line with its newline.
     pub fn to_line(&self) -> String {
         let args = match &self.op {
-            Op::Boot(config) => serde_json::to_value(config).ok(),
-            _ => None,
+            Op::Boot(args) => serde_json::to_value(args).ok(),
+            Op::Snapshot(args) => serde_json::to_value(args).ok(),
+            Op::Prepare(args) => serde_json::to_value(args).ok(),
+            Op::Restore(args) => serde_json::to_value(args).ok(),
+            Op::Rollback(args) => serde_json::to_value(args).ok(),
+            Op::Hello | Op::Pause | Op::Resume | Op::Stats | Op::Kill => None,
         };
         let op = self.op.name().to_owned();
         to_line(&RawRequest {
@@ -226,8 +239,12 @@ pub enum ErrorCode {
     WrongState,
     /// The machine could not be built; the process is idle again.
     BootFailed,
-    /// The operation is reserved for a later version.
-    Unsupported,
+    /// There is no usable snapshot at that place: missing, damaged, foreign, from another version or processor.
+    BadSnapshot,
+    /// The snapshot could not be written; the machine is as it was.
+    SnapshotFailed,
+    /// The machine could not be restored; the process is idle again, or has ended after a rollback that failed on its way.
+    RestoreFailed,
     /// The virtual CPUs did not stop in time.
     Timeout,
     /// A failure of the process itself.

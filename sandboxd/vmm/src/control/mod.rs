@@ -9,6 +9,8 @@
 //!   ← {"event":"exited","reason":"guest_reset","detail":"…"}      to every connection, last line of the process
 //!
 //!   idle ──boot──► running ◄──pause/resume──► paused          any ──kill, guest exit──► exited (the process ends)
+//!     │               ▲                        ▲  └─snapshot─┘
+//!     └──prepare──► prepared ──restore──► running, or paused        running, paused ──rollback──► running, or paused
 //! ```
 //!
 //! | op | args | ok | allowed in |
@@ -18,12 +20,20 @@
 //! | `pause`, `resume` | – | `{}` | running, paused (a repeated one has no effect) |
 //! | `stats` | – | [`Stats`] | any state |
 //! | `kill` | – | `{}`, then the process ends with status 0 | any state |
-//! | `snapshot`, `restore` | any | refused with `unsupported` | – |
+//! | `snapshot` | [`SnapshotArgs`] | [`Snapshotted`] | paused |
+//! | `prepare` | [`Shape`](crate::machine::Shape) | [`Ready`] | idle |
+//! | `restore` | [`RestoreArgs`] | [`Restored`] | prepared; idle (it prepares first) |
+//! | `rollback` | [`RollbackArgs`] | [`Restored`] | running, paused |
+//!
+//! What fails changes nothing, with two exceptions: a `restore` that fails in `prepared` after snapshot and arguments were
+//! accepted, and a `rollback` that fails on its way, end the process (`exited`, reason `error`): the one has used up what was
+//! prepared, the other what the machine was.
 
 pub mod client;
 mod line;
 mod message;
 pub mod server;
+mod snapshot;
 mod state;
 
 pub use self::client::{Client, ClientError};
@@ -31,6 +41,9 @@ pub use self::line::{LineBuffer, LineTooLong};
 pub use self::message::{
     Booted, ErrorBody, ErrorCode, Event, ExitReason, Hello, Op, Request, Response, ServerLine,
     Stats, Timestamps, VcpuExits,
+};
+pub use self::snapshot::{
+    DiskOverride, Ready, RestoreArgs, Restored, RollbackArgs, SnapshotArgs, Snapshotted,
 };
 pub use self::state::{State, Verdict, judge};
 

@@ -11,6 +11,8 @@ pub enum State {
     /// Nothing is built.
     #[default]
     Idle,
+    /// Everything that needs no contents is built.
+    Prepared,
     /// The virtual CPUs run.
     Running,
     /// The virtual CPUs stand still.
@@ -24,6 +26,7 @@ impl State {
     pub fn name(self) -> &'static str {
         match self {
             State::Idle => "idle",
+            State::Prepared => "prepared",
             State::Running => "running",
             State::Paused => "paused",
             State::Exited => "exited",
@@ -40,20 +43,19 @@ pub enum Verdict {
     Already,
     /// Refuse it: the state does not allow it.
     Refuse,
-    /// Refuse it: it is reserved for a later version.
-    Unsupported,
 }
 
 /// Judges `op` in `state`.
 pub fn judge(state: State, op: &Op) -> Verdict {
     match (op, state) {
-        (Op::Snapshot | Op::Restore, _) => Verdict::Unsupported,
         (Op::Hello | Op::Stats | Op::Kill, _)
-        | (Op::Boot(_), State::Idle)
+        | (Op::Boot(_) | Op::Prepare(_), State::Idle)
+        | (Op::Restore(_), State::Idle | State::Prepared)
         | (Op::Pause, State::Running)
-        | (Op::Resume, State::Paused) => Verdict::Do,
+        | (Op::Snapshot(_) | Op::Resume, State::Paused)
+        | (Op::Rollback(_), State::Running | State::Paused) => Verdict::Do,
         (Op::Pause, State::Paused) | (Op::Resume, State::Running) => Verdict::Already,
-        (Op::Boot(_) | Op::Pause | Op::Resume, _) => Verdict::Refuse,
+        _ => Verdict::Refuse,
     }
 }
 
@@ -63,21 +65,32 @@ mod tests {
 
     #[test]
     fn the_table() {
-        use State::{Exited, Idle, Paused, Running};
-        use Verdict::{Already, Do, Refuse, Unsupported};
-        let states = [Idle, Running, Paused, Exited];
+        use State::{Exited, Idle, Paused, Prepared, Running};
+        use Verdict::{Already, Do, Refuse};
+        let states = [Idle, Prepared, Running, Paused, Exited];
         let row = |op: Op| states.map(|state| judge(state, &op));
-        assert_eq!(row(Op::Hello), [Do; 4]);
-        assert_eq!(row(Op::Stats), [Do; 4]);
-        assert_eq!(row(Op::Kill), [Do; 4]);
-        assert_eq!(row(Op::Pause), [Refuse, Do, Already, Refuse]);
-        assert_eq!(row(Op::Resume), [Refuse, Already, Do, Refuse]);
-        assert_eq!(row(Op::Snapshot), [Unsupported; 4]);
-        assert_eq!(row(Op::Restore), [Unsupported; 4]);
-        let config = serde_json::from_str(r#"{"vcpus":1,"memory_mib":64,"kernel":"k"}"#).unwrap();
+        let parsed = |op: &str, args: &str| {
+            let line = format!(r#"{{"v":1,"id":1,"op":"{op}","args":{args}}}"#);
+            row(crate::control::Request::parse(line.as_bytes()).unwrap().op)
+        };
+        assert_eq!(row(Op::Hello), [Do; 5]);
+        assert_eq!(row(Op::Stats), [Do; 5]);
+        assert_eq!(row(Op::Kill), [Do; 5]);
+        assert_eq!(row(Op::Pause), [Refuse, Refuse, Do, Already, Refuse]);
+        assert_eq!(row(Op::Resume), [Refuse, Refuse, Already, Do, Refuse]);
+        let boot = r#"{"vcpus":1,"memory_mib":64,"kernel":"k"}"#;
+        assert_eq!(parsed("boot", boot), [Do, Refuse, Refuse, Refuse, Refuse]);
+        let shape = r#"{"vcpus":1,"memory_mib":64}"#;
         assert_eq!(
-            row(Op::Boot(Box::new(config))),
-            [Do, Refuse, Refuse, Refuse]
+            parsed("prepare", shape),
+            [Do, Refuse, Refuse, Refuse, Refuse]
         );
+        let dir = r#"{"dir":"/d"}"#;
+        assert_eq!(parsed("restore", dir), [Do, Do, Refuse, Refuse, Refuse]);
+        assert_eq!(
+            parsed("snapshot", dir),
+            [Refuse, Refuse, Refuse, Do, Refuse]
+        );
+        assert_eq!(parsed("rollback", dir), [Refuse, Refuse, Do, Do, Refuse]);
     }
 }

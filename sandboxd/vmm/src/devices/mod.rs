@@ -1,5 +1,6 @@
 //! Devices of the microVM.
 
+pub mod balloon;
 pub mod block;
 pub mod legacy;
 pub mod net;

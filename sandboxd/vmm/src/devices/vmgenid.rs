@@ -47,6 +47,11 @@ impl VmGenId {
         Ok(device)
     }
 
+    /// The device of a restored guest, whose memory holds the id that it knows; [`VmGenId::regenerate`] is still to come.
+    pub fn restored(memory: Arc<GuestMemory>, event: Arc<EventFd>) -> Self {
+        Self { memory, event }
+    }
+
     /// Puts another id in place and tells the guest.
     ///
     /// # Errors

@@ -4,31 +4,31 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use kvm_ioctls::VmFd;
-
 use super::Machine;
-use super::slots::{SlotError, Slots, interrupt};
+use super::devices::{DeviceError, Devices};
+use super::prepared::Prepared;
+use super::shape::Shape;
+use super::slots::SlotError;
 use super::vm::{self, VmError};
+use crate::arch::x86_64::vcpu_state::VcpuStateError;
+use crate::arch::x86_64::vm_state::VmStateError;
 use crate::arch::x86_64::{acpi, boot, layout, regs};
 use crate::bus::{Bus, BusError};
-use crate::config::{ConfigError, MachineConfig};
-use crate::devices::block::{Block, BlockError};
+use crate::config::{ConfigError, MachineConfig, SerialConfig};
 use crate::devices::legacy::i8042::{self, I8042};
 use crate::devices::legacy::panic_port::PanicPort;
 use crate::devices::legacy::power::{self, Power};
 use crate::devices::legacy::serial::{self, SerialPort, SerialTail};
-use crate::devices::net::{Net, NetError};
-use crate::devices::rng::Rng;
-use crate::devices::virtio::{GuestMemory, VirtioDevice};
+use crate::devices::virtio::mmio::{MmioTransport, TransportError};
 use crate::devices::vmgenid::{VmGenId, VmGenIdError};
-use crate::devices::vsock::{Vsock, VsockError};
-use crate::event_loop::{EventLoop, LoopError};
+use crate::event_loop::LoopError;
 use crate::exit::ExitCell;
 use crate::kernel::{self, KernelError};
-use crate::memory::{self, MemoryError};
-use crate::seccomp::{self, SeccompError};
+use crate::memory::MemoryError;
+use crate::seccomp::SeccompError;
 use crate::serial_log::SerialLog;
-use crate::vcpu::{Buses, VcpuError, Vcpus};
+use crate::snapshot::SnapshotError;
+use crate::vcpu::{Buses, VcpuError};
 
 /// How a machine is built, apart from what it is made of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,18 +69,44 @@ pub enum BuildError {
     /// A place for a virtio device.
     #[error(transparent)]
     Slot(#[from] SlotError),
-    /// A disk.
+    /// A virtio device.
     #[error(transparent)]
-    Block(#[from] BlockError),
-    /// The socket to the guest.
+    Device(#[from] DeviceError),
+    /// The registers of a virtio device.
     #[error(transparent)]
-    Vsock(#[from] VsockError),
-    /// The network card.
+    Transport(#[from] TransportError),
+    /// The state of a virtual CPU.
     #[error(transparent)]
-    Net(#[from] NetError),
-    /// The entropy source.
-    #[error("the entropy device cannot be made: {0}")]
-    Rng(io::Error),
+    VcpuState(#[from] VcpuStateError),
+    /// The state of interrupt controllers or the clock.
+    #[error(transparent)]
+    VmState(#[from] VmStateError),
+    /// The snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The snapshot's memory.
+    #[error("the snapshot's memory could not be mapped: {0}")]
+    Lay(io::Error),
+    /// The process was prepared for another machine.
+    #[error("the process was prepared for another machine: {prepared:?}, but {wanted:?} is wanted")]
+    OtherShape {
+        /// What it was prepared for.
+        prepared: Box<Shape>,
+        /// What is wanted.
+        wanted: Box<Shape>,
+    },
+    /// A restored machine lacks something of its own.
+    #[error("the machine has {0}, so a restore must say where this one's is")]
+    MissingOverride(String),
+    /// An override speaks of something that the machine does not have.
+    #[error("the machine has no {0}, but the restore speaks of it")]
+    UnusedOverride(String),
+    /// The page map of this process.
+    #[error("/proc/self/pagemap cannot be opened: {0}")]
+    Pagemap(io::Error),
+    /// The processor has more vector registers than a snapshot has room for.
+    #[error("this host's virtual CPUs have more than 4096 bytes of vector registers")]
+    Xsave,
     /// The generation id.
     #[error(transparent)]
     GenerationId(#[from] VmGenIdError),
@@ -113,109 +139,109 @@ pub fn build(
     exit: &Arc<ExitCell>,
 ) -> Result<Machine, BuildError> {
     config.validate()?;
-    let ranges = layout::memory_ranges(config.memory_bytes());
-    let memory = Arc::new(memory::create(&ranges)?);
-    let kvm = vm::open()?;
-    let vm = vm::create(&kvm, &memory)?;
-
-    let mut buses = Buses::default();
-    let serial = add_legacy(config, options, exit, &vm, &mut buses.pio)?;
-    let mut slots = Slots::default();
-    add_virtio(config, &memory, &vm, &mut buses.mmio, &mut slots)?;
-    let generation_id = VmGenId::new(Arc::clone(&memory), interrupt(&vm, layout::EVENT_GSI)?)?;
-
-    let rsdp = acpi::write(&memory, config.vcpus, slots.places())?;
+    let mut prepared = Prepared::new(Shape::of(config), options, exit)?;
+    let memory = Arc::clone(&prepared.memory);
+    let places: Vec<_> = prepared.slots.iter().map(|slot| slot.place()).collect();
+    let rsdp = acpi::write(&memory, config.vcpus, &places)?;
     let cmdline = kernel::command_line(&config.cmdline_extra);
-    boot::write(&memory, &ranges, &cmdline, rsdp)?;
+    boot::write(&memory, &prepared.ranges, &cmdline, rsdp)?;
     regs::write_tables(&memory)?;
     let entry = kernel::load(&memory, &config.kernel)?;
+    vm::boot_vcpus(prepared.vcpus.still().iter().map(|fd| &**fd), entry)?;
+    let generation_id = VmGenId::new(Arc::clone(&memory), Arc::clone(&prepared.event_line))?;
+    let devices = Devices::create(config, &memory)?;
+    let board = Board::new(&prepared, config.serial.as_ref(), &devices)?;
+    prepared.restrict()?;
+    board.assemble(prepared, config.clone(), devices, generation_id, None)
+}
 
-    let buses = Arc::new(buses);
-    let fds = vm::create_vcpus(&kvm, &vm, config.vcpus, entry)?;
-    let devices = slots.devices().to_vec();
-    let handles = devices
-        .iter()
-        .map(|(_, device)| Arc::clone(device))
-        .collect();
-    let event_loop = EventLoop::start(handles, Arc::clone(exit))?;
-    let vcpus = Vcpus::start(fds, &buses, Arc::clone(exit))?;
-    if options.seccomp {
-        seccomp::install()?;
+/// Everything on the buses.
+pub(super) struct Board {
+    buses: Arc<Buses>,
+    pub serial: Arc<Mutex<SerialPort>>,
+    pub transports: Vec<Arc<Mutex<MmioTransport>>>,
+}
+
+impl Board {
+    /// Puts the legacy devices and `devices` on the buses.
+    pub fn new(
+        prepared: &Prepared,
+        serial: Option<&SerialConfig>,
+        devices: &Devices,
+    ) -> Result<Self, BuildError> {
+        let mut buses = Buses::default();
+        let serial = add_legacy(prepared, serial, &mut buses.pio)?;
+        let mut transports = Vec::with_capacity(prepared.slots.len());
+        for (slot, (_, device)) in prepared.slots.iter().zip(devices.all()) {
+            transports.push(slot.fill(device, &prepared.memory, &mut buses.mmio)?);
+        }
+        Ok(Self {
+            buses: Arc::new(buses),
+            serial,
+            transports,
+        })
     }
-    Ok(Machine {
-        vcpus,
-        _event_loop: event_loop,
-        devices,
-        serial,
-        buses,
-        generation_id,
-        memory_mib: config.memory_mib,
-        _vm: vm,
-        _memory: memory,
-    })
+
+    /// Joins board, devices and what was prepared. The guest does not run yet.
+    pub fn assemble(
+        self,
+        prepared: Prepared,
+        config: MachineConfig,
+        devices: Devices,
+        generation_id: VmGenId,
+        base: Option<super::save::Base>,
+    ) -> Result<Machine, BuildError> {
+        let named = devices.all();
+        let handles = named.iter().map(|(_, device)| Arc::clone(device)).collect();
+        prepared.event_loop.add(handles)?;
+        prepared.vcpus.connect(&self.buses);
+        Ok(Machine {
+            vcpus: prepared.vcpus,
+            _event_loop: prepared.event_loop,
+            devices,
+            named,
+            transports: self.transports,
+            serial: self.serial,
+            buses: self.buses,
+            generation_id,
+            config,
+            base,
+            cpu: prepared.cpu,
+            msr_indices: prepared.msr_indices,
+            pagemap: prepared.pagemap,
+            exit: prepared.exit,
+            vm: prepared.vm,
+            memory: prepared.memory,
+        })
+    }
 }
 
 /// The serial port, the reset line, the power registers and the panic port.
 fn add_legacy(
-    config: &MachineConfig,
-    options: Options,
-    exit: &Arc<ExitCell>,
-    vm: &VmFd,
+    prepared: &Prepared,
+    serial: Option<&SerialConfig>,
     bus: &mut Bus,
 ) -> Result<Arc<Mutex<SerialPort>>, BuildError> {
-    let log = match &config.serial {
+    let exit = || Arc::clone(&prepared.exit);
+    let log = match serial {
         None => SerialLog::discard(),
-        Some(serial) => {
-            SerialLog::open(&serial.path, serial.max_bytes).map_err(|error| BuildError::Serial {
-                path: serial.path.clone(),
-                error,
-            })?
-        }
+        Some(serial) => SerialLog::open(&serial.path, serial.max_bytes)
+            .map_err(|error| BuildError::serial(&serial.path, error))?,
     };
-    let log = if options.serial_stdout {
-        log.with_stdout()
-    } else {
-        log
+    let log = match prepared.options.serial_stdout {
+        true => log.with_stdout(),
+        false => log,
     };
     let tail = Arc::new(Mutex::new(SerialTail::default()));
-    let line = interrupt(vm, layout::SERIAL_GSI)?;
+    let line = Arc::clone(&prepared.serial_line);
     let port = Arc::new(Mutex::new(SerialPort::new(line, log, Arc::clone(&tail))));
     let at = u64::from;
     bus.insert(at(layout::COM1), serial::PORTS, Arc::clone(&port) as _)?;
-    let i8042 = Arc::new(Mutex::new(I8042::new(Arc::clone(exit))));
+    let i8042 = Arc::new(Mutex::new(I8042::new(exit())));
     bus.insert(at(layout::I8042), i8042::PORTS, i8042)?;
-    let power = Arc::new(Mutex::new(Power::new(Arc::clone(exit))));
+    let power = Arc::new(Mutex::new(Power::new(exit())));
     bus.insert(at(layout::POWER), power::PORTS, power)?;
-    let panic_port = Arc::new(Mutex::new(PanicPort::new(Arc::clone(exit), tail)));
+    let panic_port = Arc::new(Mutex::new(PanicPort::new(exit(), tail)));
     bus.insert(at(layout::PVPANIC), 1, panic_port)?;
     Ok(port)
-}
-
-/// Disks in their order, then the socket, the network card and the entropy source.
-fn add_virtio(
-    config: &MachineConfig,
-    memory: &Arc<GuestMemory>,
-    vm: &VmFd,
-    bus: &mut Bus,
-    slots: &mut Slots,
-) -> Result<(), BuildError> {
-    for disk in &config.disks {
-        let block = Block::open(disk, disk.overlay_max_bytes.unwrap_or(u64::MAX))?;
-        slots.add(format!("disk-{}", disk.id), share(block), memory, vm, bus)?;
-    }
-    if let Some(vsock) = &config.vsock {
-        slots.add("vsock".into(), share(Vsock::new(vsock)?), memory, vm, bus)?;
-    }
-    if let Some(net) = &config.net {
-        slots.add("net".into(), share(Net::open(net)?), memory, vm, bus)?;
-    }
-    if config.rng {
-        let rng = Rng::new().map_err(BuildError::Rng)?;
-        slots.add("rng".into(), share(rng), memory, vm, bus)?;
-    }
-    Ok(())
-}
-
-fn share<D: VirtioDevice + 'static>(device: D) -> Arc<Mutex<dyn VirtioDevice>> {
-    Arc::new(Mutex::new(device))
 }

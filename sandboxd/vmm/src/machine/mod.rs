@@ -1,7 +1,9 @@
 //! One machine: everything between a configuration and a running guest.
 //!
 //! ```text
-//!   MachineConfig ─► memory ─► VM ─► devices on buses ─► tables, kernel ─► virtual CPUs (parked) ─► resume
+//!   shape ─► Prepared ─┬─ boot:    tables, kernel, first registers ──┬─► devices on buses ─► resume
+//!                      └─ restore: memory mapped, state put back ────┘
+//!                                  Machine ──snapshot──► folder ──rollback──► the same Machine, earlier
 //! ```
 //!
 //! Ordering rules:
@@ -10,6 +12,12 @@
 //! 2. Nothing of the guest runs before [`Machine::resume`].
 
 mod builder;
+mod devices;
+mod prepared;
+mod restore;
+mod rollback;
+mod save;
+mod shape;
 mod slots;
 mod vm;
 
@@ -19,13 +27,25 @@ use std::sync::{Arc, Mutex};
 use kvm_ioctls::VmFd;
 
 pub use self::builder::{BuildError, Options, build};
+pub use self::devices::{DeviceError, Devices, DevicesState};
+pub use self::prepared::Prepared;
+pub use self::restore::{fits, plan, restore};
+pub use self::rollback::RollbackError;
+use self::save::Base;
+pub use self::save::SaveError;
+pub use self::shape::Shape;
 pub use self::slots::SlotError;
 pub use self::vm::VmError;
+use crate::arch::x86_64::cpuid::CpuIdentity;
+use crate::config::MachineConfig;
 use crate::control::VcpuExits;
 use crate::devices::legacy::serial::SerialPort;
+use crate::devices::virtio::mmio::MmioTransport;
 use crate::devices::virtio::{GuestMemory, VirtioDevice};
 use crate::devices::vmgenid::VmGenId;
 use crate::event_loop::EventLoop;
+use crate::exit::ExitCell;
+use crate::memory::pagemap::{Pagemap, Which};
 use crate::sync::lock;
 use crate::vcpu::{Buses, VcpuError, Vcpus};
 
@@ -33,13 +53,21 @@ use crate::vcpu::{Buses, VcpuError, Vcpus};
 pub struct Machine {
     vcpus: Vcpus,
     _event_loop: EventLoop,
-    devices: Vec<(String, Arc<Mutex<dyn VirtioDevice>>)>,
+    devices: Devices,
+    named: Vec<(String, Arc<Mutex<dyn VirtioDevice>>)>,
+    transports: Vec<Arc<Mutex<MmioTransport>>>,
     serial: Arc<Mutex<SerialPort>>,
     buses: Arc<Buses>,
     generation_id: VmGenId,
-    memory_mib: u32,
-    _vm: VmFd,
-    _memory: Arc<GuestMemory>,
+    config: MachineConfig,
+    /// The snapshot whose pages lie under guest memory.
+    base: Option<Base>,
+    cpu: CpuIdentity,
+    msr_indices: Vec<u32>,
+    pagemap: Pagemap,
+    exit: Arc<ExitCell>,
+    vm: VmFd,
+    memory: Arc<GuestMemory>,
 }
 
 impl Machine {
@@ -63,7 +91,14 @@ impl Machine {
 
     /// Guest memory in MiB.
     pub fn memory_mib(&self) -> u32 {
-        self.memory_mib
+        self.config.memory_mib
+    }
+
+    /// Guest memory that is in the host's memory through this process, in KiB: own pages and shared ones of a snapshot.
+    pub fn resident_kib(&self) -> u64 {
+        let found = self.pagemap.find(&self.memory, Which::Resident);
+        let ranges = found.unwrap_or_default();
+        ranges.iter().map(|&(_, len)| len >> 10).sum()
     }
 
     /// The generation id, to be changed after a restore.
@@ -80,7 +115,7 @@ impl Machine {
                 .collect()
         };
         let mut all: BTreeMap<_, _> = self
-            .devices
+            .named
             .iter()
             .map(|(name, device)| (name.clone(), named(lock(device).counters())))
             .collect();

@@ -1,4 +1,5 @@
-//! Putting virtio devices on the bus: registers, interrupt line, and an ioeventfd for each queue.
+//! The places of virtio devices: interrupt line and an ioeventfd for each queue. They are wired before the devices are there,
+//! because every ioeventfd makes KVM wait for its readers.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -6,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use kvm_ioctls::{IoEventAddress, VmFd};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
+use super::shape::Kind;
 use crate::arch::x86_64::acpi::VirtioSlot;
 use crate::arch::x86_64::layout;
 use crate::bus::{Bus, BusError};
 use crate::devices::virtio::mmio::{MMIO_SIZE, MmioTransport, QUEUE_NOTIFY};
 use crate::devices::virtio::{GuestMemory, VirtioDevice};
-use crate::sync::lock;
 
 /// Why a device could not be put on the bus.
 #[derive(Debug, thiserror::Error)]
@@ -30,58 +31,68 @@ pub enum SlotError {
     Bus(#[from] BusError),
 }
 
-/// Devices put on the bus so far, in guest order.
-#[derive(Default)]
-pub struct Slots {
-    places: Vec<VirtioSlot>,
-    devices: Vec<(String, Arc<Mutex<dyn VirtioDevice>>)>,
+/// A place on the bus, wired to KVM.
+pub struct Slot {
+    place: VirtioSlot,
+    irqfd: Arc<EventFd>,
+    events: Vec<Arc<EventFd>>,
 }
 
-impl Slots {
-    /// Puts `device` at the next place and calls it `name` in statistics.
+impl Slot {
+    /// Wires the places for devices of `kinds`.
     ///
     /// # Errors
     /// See [`SlotError`].
-    pub fn add(
-        &mut self,
-        name: String,
+    pub fn wire(kinds: &[Kind], vm: &VmFd) -> Result<Vec<Self>, SlotError> {
+        let mut slots = Vec::with_capacity(kinds.len());
+        for (index, kind) in kinds.iter().enumerate() {
+            if index >= layout::MAX_VIRTIO {
+                return Err(SlotError::Full);
+            }
+            let address = layout::VIRTIO_MMIO + index as u64 * MMIO_SIZE;
+            let gsi = layout::VIRTIO_GSI + u32::try_from(index).map_err(|_| SlotError::Full)?;
+            let mut events = Vec::with_capacity(kind.queues());
+            for queue in 0..kind.queues() {
+                let event = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
+                let register = IoEventAddress::Mmio(address + QUEUE_NOTIFY);
+                let queue = u32::try_from(queue).map_err(|_| SlotError::Full)?;
+                vm.register_ioevent(&event, &register, queue)
+                    .map_err(|error| SlotError::Kvm("queue notification", error))?;
+                events.push(event);
+            }
+            slots.push(Self {
+                place: VirtioSlot { address, gsi },
+                irqfd: interrupt(vm, gsi)?,
+                events,
+            });
+        }
+        Ok(slots)
+    }
+
+    /// Where it is, for the ACPI tables.
+    pub fn place(&self) -> VirtioSlot {
+        self.place
+    }
+
+    /// Puts `device` here.
+    ///
+    /// # Errors
+    /// When something else answers at the address.
+    pub fn fill(
+        &self,
         device: Arc<Mutex<dyn VirtioDevice>>,
         memory: &Arc<GuestMemory>,
-        vm: &VmFd,
         bus: &mut Bus,
-    ) -> Result<(), SlotError> {
-        let index = self.places.len();
-        if index >= layout::MAX_VIRTIO {
-            return Err(SlotError::Full);
-        }
-        let address = layout::VIRTIO_MMIO + index as u64 * MMIO_SIZE;
-        let gsi = layout::VIRTIO_GSI + u32::try_from(index).map_err(|_| SlotError::Full)?;
-        let irqfd = interrupt(vm, gsi)?;
-        let queues = lock(&device).queue_max_sizes().len();
-        let mut events = Vec::with_capacity(queues);
-        for queue in 0..queues {
-            let event = Arc::new(EventFd::new(EFD_NONBLOCK | EFD_CLOEXEC)?);
-            let register = IoEventAddress::Mmio(address + QUEUE_NOTIFY);
-            let queue = u32::try_from(queue).map_err(|_| SlotError::Full)?;
-            vm.register_ioevent(&event, &register, queue)
-                .map_err(|error| SlotError::Kvm("queue notification", error))?;
-            events.push(event);
-        }
-        let transport = MmioTransport::new(Arc::clone(&device), Arc::clone(memory), events, irqfd);
-        bus.insert(address, MMIO_SIZE, Arc::new(Mutex::new(transport)))?;
-        self.places.push(VirtioSlot { address, gsi });
-        self.devices.push((name, device));
-        Ok(())
-    }
-
-    /// Where each device is, for the ACPI tables.
-    pub fn places(&self) -> &[VirtioSlot] {
-        &self.places
-    }
-
-    /// All devices with their names.
-    pub fn devices(&self) -> &[(String, Arc<Mutex<dyn VirtioDevice>>)] {
-        &self.devices
+    ) -> Result<Arc<Mutex<MmioTransport>>, SlotError> {
+        let transport = MmioTransport::new(
+            device,
+            Arc::clone(memory),
+            self.events.clone(),
+            Arc::clone(&self.irqfd),
+        );
+        let transport = Arc::new(Mutex::new(transport));
+        bus.insert(self.place.address, MMIO_SIZE, Arc::clone(&transport) as _)?;
+        Ok(transport)
     }
 }
 

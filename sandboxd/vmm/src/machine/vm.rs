@@ -1,4 +1,4 @@
-//! The KVM side of a machine: VM, memory slots, interrupt controllers, virtual CPUs in their boot state.
+//! The KVM side of a machine: VM, memory slots, interrupt controllers, virtual CPUs.
 //!
 //! Ordering rule: memory slots come before the in-kernel interrupt controllers. Some hosts take milliseconds for
 //! `KVM_SET_USER_MEMORY_REGION` once `KVM_CREATE_IRQCHIP` is done, and microseconds before.
@@ -10,6 +10,7 @@ use kvm_bindings::{
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion};
 
+use crate::arch::x86_64::cpuid::CpuIdentity;
 use crate::arch::x86_64::{cpuid, lapic, layout, msrs, regs};
 use crate::devices::virtio::GuestMemory;
 
@@ -108,17 +109,18 @@ pub fn create(kvm: &Kvm, memory: &GuestMemory) -> Result<VmFd, VmError> {
     Ok(vm)
 }
 
-/// Makes `cpus` virtual CPUs; the first stands at `entry`, the others wait for it to start them.
+/// Makes `cpus` virtual CPUs with their features; also says by what a snapshot of them is recognised.
 ///
 /// # Errors
 /// When KVM refuses a step.
-pub fn create_vcpus(kvm: &Kvm, vm: &VmFd, cpus: u8, entry: u64) -> Result<Vec<VcpuFd>, VmError> {
+pub fn create_vcpus(kvm: &Kvm, vm: &VmFd, cpus: u8) -> Result<(Vec<VcpuFd>, CpuIdentity), VmError> {
     let call = |what| move |error| VmError::Call(what, error);
     let supported = kvm
         .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
         .map_err(call("list CPU features"))?;
     let tsc_deadline = kvm.check_extension(Cap::TscDeadlineTimer);
     let mut vcpus = Vec::with_capacity(usize::from(cpus));
+    let mut identity = CpuIdentity::default();
     for cpu in 0..cpus {
         let vcpu = vm
             .create_vcpu(u64::from(cpu))
@@ -129,16 +131,42 @@ pub fn create_vcpus(kvm: &Kvm, vm: &VmFd, cpus: u8, entry: u64) -> Result<Vec<Vc
             tsc_deadline,
         };
         let entries = cpuid::filter(supported.as_slice(), topology);
+        if cpu == 0 {
+            identity = CpuIdentity::of(&entries);
+        }
         let list = CpuId::from_entries(&entries).map_err(|_| VmError::Cpuid)?;
         vcpu.set_cpuid2(&list)
             .map_err(call("take the CPU features"))?;
-        msrs::set_boot_msrs(&vcpu)?;
-        regs::set_fpu(&vcpu)?;
-        lapic::set_lint(&vcpu).map_err(call("set the local interrupt pins"))?;
-        if cpu == 0 {
-            regs::set_boot_registers(&vcpu, entry)?;
-        }
         vcpus.push(vcpu);
     }
-    Ok(vcpus)
+    Ok((vcpus, identity))
+}
+
+/// Puts virtual CPUs into the state that firmware would leave: the first stands at `entry`, the others wait for it to start
+/// them.
+///
+/// # Errors
+/// When KVM refuses a step.
+pub fn boot_vcpus<'a>(vcpus: impl Iterator<Item = &'a VcpuFd>, entry: u64) -> Result<(), VmError> {
+    for (index, vcpu) in vcpus.enumerate() {
+        msrs::set_boot_msrs(vcpu)?;
+        regs::set_fpu(vcpu)?;
+        lapic::set_lint(vcpu)
+            .map_err(|error| VmError::Call("set the local interrupt pins", error))?;
+        if index == 0 {
+            regs::set_boot_registers(vcpu, entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// Model-specific registers that this host's KVM saves and restores.
+///
+/// # Errors
+/// When KVM does not say.
+pub fn saved_msrs(kvm: &Kvm) -> Result<Vec<u32>, VmError> {
+    let list = kvm
+        .get_msr_index_list()
+        .map_err(|error| VmError::Call("list model-specific registers", error))?;
+    Ok(list.as_slice().to_vec())
 }

@@ -13,6 +13,9 @@
 //! 2. A thread parks only after KVM_RUN has returned EINTR: then a pending port or memory access is complete and the
 //!    state of the CPU is whole (Linux, Documentation/virt/kvm/api.rst, KVM_RUN).
 //! 3. Nothing a guest does here can end the process by a panic; what cannot be handled ends the machine with a reason.
+//! 4. A thread holds the lock of its CPU while it runs and lets it go before it counts as still: whoever has paused the
+//!    machine may take down or replace the state of each CPU (see [`Vcpus::still`]).
+//! 5. The buses are connected once, before the first order to run; threads can be started long before there are any.
 
 mod handle;
 mod kick;
@@ -20,7 +23,7 @@ mod run;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -30,6 +33,7 @@ pub use self::handle::Buses;
 use self::kick::Kicker;
 use crate::control::VcpuExits;
 use crate::exit::ExitCell;
+use crate::seccomp::ThreadFilter;
 use crate::sync::lock;
 
 /// Stack of a virtual CPU's thread, in bytes.
@@ -54,6 +58,9 @@ pub enum VcpuError {
     /// The signal that interrupts KVM_RUN could not be set up.
     #[error("the signal that interrupts virtual CPUs could not be set up: {0}")]
     Signal(io::Error),
+    /// A thread could not be restricted.
+    #[error("the kernel refused the system call filter of a virtual CPU")]
+    Filter,
     /// Threads did not stop in time.
     #[error("{running} of {all} virtual CPUs did not stop within five seconds")]
     Stuck {
@@ -68,6 +75,7 @@ pub enum VcpuError {
 struct Shared {
     gate: Mutex<Gate>,
     changed: Condvar,
+    buses: OnceLock<Arc<Buses>>,
     exits: Counters,
     exit: Arc<ExitCell>,
 }
@@ -77,6 +85,8 @@ struct Gate {
     order: Order,
     /// Threads that have come up.
     ready: usize,
+    /// Threads among them that could not take the filter.
+    unfiltered: usize,
     /// Threads in KVM or handling an exit, as opposed to parked or ended.
     running: usize,
 }
@@ -95,40 +105,45 @@ struct Counters {
 pub struct Vcpus {
     shared: Arc<Shared>,
     kickers: Vec<Arc<Kicker>>,
+    fds: Vec<Arc<Mutex<VcpuFd>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Vcpus {
-    /// Starts one parked thread per CPU and waits until each is there. The machine's end is left in `exit`.
+    /// Starts one parked thread per CPU, behind `filter` if there is one, and waits until each is there. The machine's end is
+    /// left in `exit`.
     ///
     /// # Errors
-    /// When a thread or the signal cannot be had; threads already started are ended.
+    /// When a thread, the signal or the filter cannot be had; threads already started are ended.
     pub fn start(
         fds: Vec<VcpuFd>,
-        buses: &Arc<Buses>,
         exit: Arc<ExitCell>,
+        filter: Option<&ThreadFilter>,
     ) -> Result<Self, VcpuError> {
         kick::install().map_err(VcpuError::Signal)?;
         let shared = Arc::new(Shared {
             gate: Mutex::new(Gate {
                 order: Order::Pause,
                 ready: 0,
+                unfiltered: 0,
                 running: 0,
             }),
             changed: Condvar::new(),
+            buses: OnceLock::new(),
             exits: Counters::default(),
             exit,
         });
         let mut vcpus = Self {
             shared,
             kickers: Vec::new(),
+            fds: fds.into_iter().map(|fd| Arc::new(Mutex::new(fd))).collect(),
             threads: Vec::new(),
         };
-        for (index, fd) in fds.into_iter().enumerate() {
+        for (index, fd) in vcpus.fds.iter().enumerate() {
             let kicker = Arc::new(Kicker::default());
             let body = run::Body {
-                fd,
-                buses: Arc::clone(buses),
+                fd: Arc::clone(fd),
+                filter: filter.cloned(),
                 shared: Arc::clone(&vcpus.shared),
                 kicker: Arc::clone(&kicker),
             };
@@ -140,12 +155,22 @@ impl Vcpus {
             vcpus.kickers.push(kicker);
             vcpus.threads.push(thread);
         }
-        vcpus.wait_until_ready();
+        vcpus.wait_until_ready()?;
         Ok(vcpus)
     }
 
+    /// Says where accesses of the guest go; the first word stands.
+    pub fn connect(&self, buses: &Arc<Buses>) {
+        let _ = self.shared.buses.set(Arc::clone(buses));
+    }
+
+    /// All virtual CPUs of a machine that stands still: they cannot run while the guards live.
+    pub fn still(&self) -> Vec<MutexGuard<'_, VcpuFd>> {
+        self.fds.iter().map(|fd| lock(fd)).collect()
+    }
+
     /// Waits until every thread is behind what its start does, which a system call filter would not allow.
-    fn wait_until_ready(&self) {
+    fn wait_until_ready(&self) -> Result<(), VcpuError> {
         let mut gate = lock(&self.shared.gate);
         while gate.ready < self.threads.len() {
             gate = self
@@ -153,6 +178,10 @@ impl Vcpus {
                 .changed
                 .wait(gate)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+        match gate.unfiltered {
+            0 => Ok(()),
+            _ => Err(VcpuError::Filter),
         }
     }
 

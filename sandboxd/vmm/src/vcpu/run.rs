@@ -1,7 +1,7 @@
 //! The life of one virtual CPU's thread.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kvm_ioctls::VcpuFd;
 
@@ -9,36 +9,48 @@ use super::handle::{Buses, Outcome, handle};
 use super::kick::Kicker;
 use super::{Order, Shared};
 use crate::control::ExitReason;
+use crate::seccomp::ThreadFilter;
 use crate::sync::lock;
 
 /// What a thread owns.
 pub(super) struct Body {
-    pub fd: VcpuFd,
-    pub buses: Arc<Buses>,
+    pub fd: Arc<Mutex<VcpuFd>>,
+    pub filter: Option<ThreadFilter>,
     pub shared: Arc<Shared>,
     pub kicker: Arc<Kicker>,
 }
 
 impl Body {
     /// Runs until the order says stop. After the machine's end the thread stays, so that kicks have a target.
-    pub fn run(mut self) {
-        let kicked = self.kicker.attach(&mut self.fd);
-        lock(&self.shared.gate).ready += 1;
+    pub fn run(self) {
+        let kicked = self.kicker.attach(&mut lock(&self.fd));
+        let filtered = self.filter.as_ref().is_none_or(ThreadFilter::enter);
+        {
+            let mut gate = lock(&self.shared.gate);
+            gate.ready += 1;
+            gate.unfiltered += usize::from(!filtered);
+        }
         self.shared.changed.notify_all();
         loop {
             kicked.clear();
             let Some(running) = Running::begin(&self.shared) else {
                 return;
             };
-            let end = run_until_kicked(&mut self.fd, &self.buses, &self.shared);
+            let end = {
+                let mut fd = lock(&self.fd);
+                let nowhere = Buses::default();
+                let buses = self.shared.buses.get().map_or(&nowhere, |buses| buses);
+                let end = run_until_kicked(&mut fd, buses, &self.shared);
+                // The guest is told that it was stopped on purpose, or its watchdogs would bark. Without kvm-clock this
+                // is refused, and nothing is lost.
+                let _ = fd.kvmclock_ctrl();
+                end
+            };
             if let Some((reason, words)) = end {
                 self.shared.exit.set(reason, &words);
                 drop(running);
                 return wait_for_stop(&self.shared);
             }
-            // The guest is told that it was stopped on purpose, or its watchdogs would bark. Without kvm-clock this is
-            // refused, and nothing is lost.
-            let _ = self.fd.kvmclock_ctrl();
         }
     }
 }

@@ -71,7 +71,8 @@ fn try_rig(code: &[u8], cpus: u64) -> Result<Rig, kvm_ioctls::Error> {
     buses.pio.insert(0x10, 1, seen.clone()).unwrap();
     buses.mmio.insert(0x8000, 1, seen.clone()).unwrap();
     let exit = Arc::new(ExitCell::new().unwrap());
-    let vcpus = Vcpus::start(fds, &Arc::new(buses), Arc::clone(&exit)).unwrap();
+    let vcpus = Vcpus::start(fds, Arc::clone(&exit), None).unwrap();
+    vcpus.connect(&Arc::new(buses));
     Ok(Rig {
         vcpus,
         exit,

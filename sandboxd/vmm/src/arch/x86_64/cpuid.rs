@@ -10,6 +10,7 @@
 //! Leaf and bit numbers: Intel SDM volume 2A, CPUID; AMD APM volume 3, appendix E.
 
 use kvm_bindings::{KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
+use serde::{Deserialize, Serialize};
 
 /// Which virtual CPU of which machine.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,53 @@ const EMPTY: [u32; 8] = [
     0x8000_0022, // performance counters, AMD
     0x8000_0026, // topology, AMD's extended form
 ];
+
+/// What a snapshot's processor is recognised by. Two hosts with equal identities offer their guests the same features.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CpuIdentity {
+    /// The vendor's twelve letters.
+    pub vendor: String,
+    /// Family, model and stepping (leaf 1, EAX).
+    pub signature: u32,
+    /// Who virtualizes (leaf 0x4000_0000).
+    pub hypervisor: String,
+    /// CRC-32 over all features of the first CPU.
+    pub features: u32,
+}
+
+impl CpuIdentity {
+    /// The identity of a CPU with these features.
+    pub fn of(entries: &[kvm_cpuid_entry2]) -> Self {
+        let leaf = |function| entries.iter().find(|entry| entry.function == function);
+        let text = |words: [u32; 3]| {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let text = String::from_utf8_lossy(&bytes);
+            text.trim_end_matches('\0').to_owned()
+        };
+        let mut crc = crc32fast::Hasher::new();
+        for entry in entries {
+            let words = [
+                entry.function,
+                entry.index,
+                entry.eax,
+                entry.ebx,
+                entry.ecx,
+                entry.edx,
+            ];
+            words
+                .iter()
+                .for_each(|word| crc.update(&word.to_le_bytes()));
+        }
+        Self {
+            vendor: leaf(0).map_or_else(String::new, |leaf| text([leaf.ebx, leaf.edx, leaf.ecx])),
+            signature: leaf(1).map_or(0, |leaf| leaf.eax),
+            hypervisor: leaf(0x4000_0000)
+                .map_or_else(String::new, |leaf| text([leaf.ebx, leaf.ecx, leaf.edx])),
+            features: crc.finalize(),
+        }
+    }
+}
 
 /// Makes the list for one CPU out of what KVM supports.
 pub fn filter(supported: &[kvm_cpuid_entry2], topology: Topology) -> Vec<kvm_cpuid_entry2> {

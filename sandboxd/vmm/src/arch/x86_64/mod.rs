@@ -3,7 +3,7 @@
 //! ```text
 //!   layout   where everything lies            cpuid, msrs   what the processor says it can
 //!   boot     zero page, e820, command line    regs, lapic   the state at the first instruction
-//!   acpi     the tables that name the devices
+//!   acpi     the tables that name the devices              vcpu_state, vm_state   what a snapshot holds of KVM
 //! ```
 //!
 //! The kernel is entered at its 64-bit entry point (Linux, Documentation/arch/x86/boot.rst, "64-bit Boot Protocol"):
@@ -17,3 +17,5 @@ pub mod lapic;
 pub mod layout;
 pub mod msrs;
 pub mod regs;
+pub mod vcpu_state;
+pub mod vm_state;

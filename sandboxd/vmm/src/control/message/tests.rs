@@ -23,6 +23,7 @@ fn config() -> MachineConfig {
         net: None,
         serial: None,
         rng: true,
+        balloon: false,
     }
 }
 
@@ -38,15 +39,26 @@ fn requests_on_the_wire() {
 
 #[test]
 fn every_request_round_trips() {
+    fn args<T: serde::de::DeserializeOwned>(text: &str) -> Box<T> {
+        Box::new(serde_json::from_str(text).unwrap())
+    }
     for op in [
+        Op::Snapshot(args(
+            r#"{"dir":"/d","kind":"diff","sync":true,"rebase":true}"#,
+        )),
+        Op::Prepare(args(
+            r#"{"vcpus":2,"memory_mib":128,"disks":3,"vsock":true}"#,
+        )),
+        Op::Restore(args(
+            r#"{"dir":"/d","disks":{"o":{"overlay":"/n"}},"vsock":"/v","tap":"t","resume":false}"#,
+        )),
+        Op::Rollback(args(r#"{"dir":"/d"}"#)),
         Op::Hello,
         Op::Boot(Box::new(config())),
         Op::Pause,
         Op::Resume,
         Op::Stats,
         Op::Kill,
-        Op::Snapshot,
-        Op::Restore,
     ] {
         let request = Request { id: 9, op };
         assert_eq!(Request::parse(request.to_line().as_bytes()), Ok(request));

@@ -1,5 +1,7 @@
 //! The device: features, configuration space, life cycle and events.
 
+use std::path::PathBuf;
+
 use event_manager::{EventOps, Events, MutEventSubscriber};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -46,6 +48,18 @@ impl Block {
     /// # Errors
     /// When a file cannot be opened, is damaged, or does not belong here.
     pub fn open(config: &DiskConfig, overlay_ceiling: u64) -> Result<Self, BlockError> {
+        Self::open_over(config, &[], overlay_ceiling)
+    }
+
+    /// The same with frozen layers between the image and the overlay, the oldest first.
+    ///
+    /// # Errors
+    /// As [`Block::open`].
+    pub fn open_over(
+        config: &DiskConfig,
+        layers: &[PathBuf],
+        overlay_ceiling: u64,
+    ) -> Result<Self, BlockError> {
         let base = RawFile::open(&config.path)?;
         let backend = match (&config.overlay, config.read_only) {
             (_, true) => Backend::Raw(base),
@@ -55,7 +69,9 @@ impl Block {
                     path: path.clone(),
                     source,
                 };
-                Backend::Overlay(Overlay::open(path, base, overlay_ceiling).map_err(refused)?)
+                Backend::Overlay(
+                    Overlay::open_over(path, base, layers, overlay_ceiling).map_err(refused)?,
+                )
             }
         };
         let mut id_bytes = [0; ID_BYTES];
@@ -81,6 +97,14 @@ impl Block {
     /// Where the bytes are.
     pub fn backend(&self) -> &Backend {
         &self.backend
+    }
+
+    /// The overlay that takes the writes, when there is one.
+    pub fn overlay_mut(&mut self) -> Option<&mut Overlay> {
+        match &mut self.backend {
+            Backend::Raw(_) => None,
+            Backend::Overlay(overlay) => Some(overlay),
+        }
     }
 
     /// Where the queue stands, when the driver is using it.

@@ -29,6 +29,8 @@ pub use self::persist::BlockState;
 
 /// Bytes in a sector, the unit of every address and of the capacity (Virtio 1.2, 5.2.4).
 pub const SECTOR: u64 = 512;
+/// Number of queues.
+pub const QUEUES: usize = 1;
 /// Entries of the queue.
 pub const QUEUE_SIZE: u16 = 256;
 /// Most data segments in a request, as the driver is told.

@@ -1,6 +1,8 @@
 //! The saved form of a disk. Its bytes stay in the files; what is saved is enough to recognise them and to go on with the
 //! queue. Whoever saves flushes first ([`Block::flush`]), so that the overlay file is complete.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::overlay::BaseIdentity;
@@ -40,17 +42,18 @@ impl Block {
         }
     }
 
-    /// Opens the files of `config` as the disk in `state`. The queue goes on when the transport activates the device with
+    /// Opens the files of `config` and the frozen `layers` between them as the disk in `state`. The queue goes on when the transport activates the device with
     /// the queue restored from [`BlockState::queue`].
     ///
     /// # Errors
     /// When a file cannot be opened or is not the one that was saved.
     pub fn from_state(
         config: &DiskConfig,
+        layers: &[PathBuf],
         overlay_ceiling: u64,
         state: &BlockState,
     ) -> Result<Self, BlockError> {
-        let block = Self::open(config, overlay_ceiling)?;
+        let block = Self::open_over(config, layers, overlay_ceiling)?;
         let now = block.state();
         let differs = [
             ("its name", now.id != state.id),

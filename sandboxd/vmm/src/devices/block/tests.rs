@@ -360,13 +360,15 @@ fn a_saved_disk_is_recognised() {
     let text = serde_json::to_string(&state).unwrap();
     let state: BlockState = serde_json::from_str(&text).unwrap();
     assert_eq!(
-        Block::from_state(&config, u64::MAX, &state)
+        Block::from_state(&config, &[], u64::MAX, &state)
             .unwrap()
             .state(),
         state
     );
     let other = BlockState { size: 512, ..state };
-    let refused = Block::from_state(&config, u64::MAX, &other).err().unwrap();
+    let refused = Block::from_state(&config, &[], u64::MAX, &other)
+        .err()
+        .unwrap();
     assert!(
         refused.to_string().contains("its size differs"),
         "{refused}"

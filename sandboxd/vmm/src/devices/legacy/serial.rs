@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use serde::{Deserialize, Serialize};
 use vm_superio::{Serial, Trigger};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -88,8 +89,31 @@ impl Write for Output {
     }
 }
 
+/// The port as it stands in a snapshot. What was printed is not part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SerialState {
+    /// Divisor latch, low and high.
+    pub baud_divisor: [u8; 2],
+    /// Interrupt enable register.
+    pub interrupt_enable: u8,
+    /// Interrupt identification register.
+    pub interrupt_identification: u8,
+    /// Line control register.
+    pub line_control: u8,
+    /// Line status register.
+    pub line_status: u8,
+    /// Modem control register.
+    pub modem_control: u8,
+    /// Modem status register.
+    pub modem_status: u8,
+    /// Scratch register.
+    pub scratch: u8,
+}
+
 /// The port.
 pub struct SerialPort {
+    line: Arc<EventFd>,
     port: Serial<Line, vm_superio::serial::NoEvents, Output>,
 }
 
@@ -97,7 +121,53 @@ impl SerialPort {
     /// A port that raises `irqfd` and writes to `log`.
     pub fn new(irqfd: Arc<EventFd>, log: SerialLog, tail: Arc<Mutex<SerialTail>>) -> Self {
         Self {
+            line: Arc::clone(&irqfd),
             port: Serial::new(Line(irqfd), Output { log, tail }),
+        }
+    }
+
+    /// Takes down the registers.
+    pub fn state(&self) -> SerialState {
+        let state = self.port.state();
+        SerialState {
+            baud_divisor: [state.baud_divisor_low, state.baud_divisor_high],
+            interrupt_enable: state.interrupt_enable,
+            interrupt_identification: state.interrupt_identification,
+            line_control: state.line_control,
+            line_status: state.line_status,
+            modem_control: state.modem_control,
+            modem_status: state.modem_status,
+            scratch: state.scratch,
+        }
+    }
+
+    /// Makes the registers what they were; output goes on to where it went.
+    pub fn restore(&mut self, state: &SerialState) {
+        let [baud_divisor_low, baud_divisor_high] = state.baud_divisor;
+        let registers = vm_superio::serial::SerialState {
+            baud_divisor_low,
+            baud_divisor_high,
+            interrupt_enable: state.interrupt_enable,
+            interrupt_identification: state.interrupt_identification,
+            line_control: state.line_control,
+            line_status: state.line_status,
+            modem_control: state.modem_control,
+            modem_status: state.modem_status,
+            scratch: state.scratch,
+            in_buffer: Vec::new(),
+        };
+        let line = Line(Arc::clone(&self.line));
+        let output = std::mem::replace(
+            self.port.writer_mut(),
+            Output {
+                log: SerialLog::discard(),
+                tail: Arc::default(),
+            },
+        );
+        // It fails only for more input than fits, and there is none: this port never takes input.
+        if let Ok(port) = Serial::from_state(&registers, line, vm_superio::serial::NoEvents, output)
+        {
+            self.port = port;
         }
     }
 

@@ -30,6 +30,8 @@ pub use self::frame::Mac;
 pub use self::persist::NetState;
 pub use self::tap::{FrameIo, Offloads, Tap};
 
+/// Number of queues.
+pub const QUEUES: usize = 2;
 /// Entries of each queue.
 pub const QUEUE_SIZE: u16 = 256;
 /// Bytes of work per event and direction; a frame counts as at least [`FRAME_COST`].

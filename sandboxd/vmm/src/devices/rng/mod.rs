@@ -21,6 +21,8 @@ pub mod token_bucket;
 pub use self::device::Rng;
 pub use self::persist::RngState;
 
+/// Number of queues.
+pub const QUEUES: usize = 1;
 /// Entries of the queue.
 pub const QUEUE_SIZE: u16 = 64;
 /// Most bytes in one answer.

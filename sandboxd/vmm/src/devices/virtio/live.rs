@@ -16,6 +16,7 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use event_manager::{EventOps, EventSet, Events};
 use tracing::{debug, error, warn};
@@ -158,6 +159,26 @@ impl LiveQueue {
                 self.give_up(&why);
                 false
             })
+    }
+
+    /// Index behind the last chain that the driver made available.
+    pub fn end(&self) -> u16 {
+        let end = self.queue.avail_idx(&*self.memory, Ordering::Acquire);
+        end.map_or(self.queue.next_avail(), |end| end.0)
+    }
+
+    /// Asks the driver to notify when it adds a chain behind all those that are there, and says where that is.
+    pub fn watch_end(&mut self) -> u16 {
+        let next = self.queue.next_avail();
+        loop {
+            let end = self.end();
+            self.queue.set_next_avail(end);
+            let more = self.rearm();
+            self.queue.set_next_avail(next);
+            if !more {
+                return end;
+            }
+        }
     }
 
     /// Asks the driver not to notify while the queue is being served anyway.

@@ -100,6 +100,13 @@ pub trait VirtioDevice: MutEventSubscriber + Send {
     fn counters(&self) -> Vec<(&'static str, u64)>;
 }
 
+/// Whether a device status says that the driver is using the device.
+pub fn status_is_active(status: u32) -> bool {
+    use mmio::status::{DRIVER_OK, NEEDS_RESET};
+    // A device that asked for a reset may never have taken its queues; it does nothing until that reset comes.
+    status & DRIVER_OK != 0 && status & NEEDS_RESET == 0
+}
+
 /// Copies what lies at `offset` of a configuration space into `data`; bytes past its end read as zero.
 pub fn config_bytes(config: &[u8], offset: u64, data: &mut [u8]) {
     let tail = usize::try_from(offset)

@@ -28,6 +28,9 @@ pub struct Vsock {
     muxer: Muxer,
     queues: Option<Queues>,
     owes_transport_reset: bool,
+    /// Where the event queue ended when the guest was told. Until it puts the event's buffer back behind that, it may still be
+    /// ending connections, so none is made.
+    awaits_reset: Option<u16>,
     chain: Chain,
     watch: Watch,
 }
@@ -42,6 +45,7 @@ impl Vsock {
             muxer: Muxer::new(u64::from(config.guest_cid), &config.uds_path)?,
             queues: None,
             owes_transport_reset: false,
+            awaits_reset: None,
             chain: Chain::default(),
             watch: Watch::new()?,
         })
@@ -63,6 +67,12 @@ impl Vsock {
         self.owes_transport_reset = true;
     }
 
+    /// Connections that the guest has to forget when it goes on as somebody else.
+    pub(super) fn connections_to_forget(&self) -> u64 {
+        let due = self.owes_transport_reset || self.awaits_reset.is_some();
+        self.muxer.known_to_guest() as u64 + u64::from(due)
+    }
+
     /// The connections, for tests that set the clock.
     #[cfg(test)]
     pub(super) fn muxer(&mut self) -> &mut Muxer {
@@ -73,8 +83,17 @@ impl Vsock {
     fn serve(&mut self, sent: bool) {
         if let Some(queues) = &mut self.queues {
             if self.owes_transport_reset {
-                self.owes_transport_reset =
-                    !tell_transport_reset(&mut queues.events, &mut self.chain);
+                let told = tell_transport_reset(&mut queues.events, &mut self.chain);
+                self.owes_transport_reset = told.is_none();
+                self.awaits_reset = told;
+            } else if self
+                .awaits_reset
+                .is_some_and(|end| end != queues.events.end())
+            {
+                self.awaits_reset = None;
+                if let Err(why) = self.muxer.start() {
+                    error!(%why, "the vsock listener cannot be watched");
+                }
             }
             if sent {
                 take(&mut queues.tx, &mut self.muxer, &mut self.chain);
@@ -112,7 +131,9 @@ impl VirtioDevice for Vsock {
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
         let queue_events = activation.queue_events.clone();
         let [rx, tx, events] = LiveQueue::take(activation)?;
-        self.muxer.start()?;
+        if !self.owes_transport_reset {
+            self.muxer.start()?;
+        }
         self.queues = Some(Queues { rx, tx, events });
         Ok(self.watch.activate(&queue_events)?)
     }
@@ -121,6 +142,7 @@ impl VirtioDevice for Vsock {
     fn reset(&mut self) {
         self.queues = None;
         self.owes_transport_reset = false;
+        self.awaits_reset = None;
         self.muxer.stop();
     }
 

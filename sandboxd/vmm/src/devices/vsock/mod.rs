@@ -27,6 +27,8 @@
 //! 3. Nothing is polled: sockets are watched edge-triggered in an epoll set of the muxer's own, which is one file
 //!    descriptor in the event loop; time-outs are one timer in the same set.
 //! 4. Host listeners are watched only while a driver is active.
+//! 5. After a transport reset event no connection is made before the guest has given a buffer back to the event queue: it ends
+//!    connections when it handles the event, and must not end one that came after it. Host processes wait in the backlog.
 
 mod connection;
 mod device;
@@ -47,6 +49,8 @@ pub use self::persist::VsockState;
 
 /// Address of the host.
 pub const HOST_CID: u64 = 2;
+/// Number of queues.
+pub const QUEUES: usize = 3;
 /// Entries of the rx and tx queues.
 pub const QUEUE_SIZE: u16 = 256;
 /// Entries of the event queue.

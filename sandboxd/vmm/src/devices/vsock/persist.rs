@@ -1,5 +1,5 @@
 //! The saved form of the vsock device. Connections are not saved: after a restore the guest is told by a transport reset
-//! event that they are gone, and host processes find their sockets closed.
+//! event that they are gone, and host processes find their sockets closed. A guest that had none need not be told.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,8 @@ use crate::devices::virtio::queue_state::QueueState;
 pub struct VsockState {
     /// Address of the guest.
     pub guest_cid: u64,
+    /// Connections that the guest knows of, and resets that it has yet to hear of.
+    pub connections: u64,
     /// Rx, tx and event queue, when the driver was using them.
     pub queues: Option<[QueueState; 3]>,
 }
@@ -22,6 +24,7 @@ impl Vsock {
     pub fn state(&self) -> VsockState {
         VsockState {
             guest_cid: self.guest_cid(),
+            connections: self.connections_to_forget(),
             queues: self.queue_states(),
         }
     }
@@ -40,9 +43,15 @@ impl Vsock {
             });
         }
         let mut vsock = Self::new(config)?;
-        if state.queues.is_some() {
-            vsock.owe_transport_reset();
-        }
+        vsock.owe(state);
         Ok(vsock)
+    }
+
+    /// Notes what a guest that goes on from `state` has to be told; for a device whose queues were taken away before and are
+    /// about to be given back.
+    pub fn owe(&mut self, state: &VsockState) {
+        if state.queues.is_some() && state.connections > 0 {
+            self.owe_transport_reset();
+        }
     }
 }

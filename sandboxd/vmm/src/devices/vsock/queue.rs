@@ -64,19 +64,21 @@ pub fn give(rx: &mut LiveQueue, muxer: &mut Muxer, chain: &mut Chain) {
     rx.signal();
 }
 
-/// Tells the guest that all its connections are gone; false when it has no buffer for that yet.
-pub fn tell_transport_reset(events: &mut LiveQueue, chain: &mut Chain) -> bool {
+/// Tells the guest that all its connections are gone; None when it has no buffer for that yet. Otherwise the end of the event
+/// queue at that moment, behind which the guest puts the buffer back when it has ended them.
+pub fn tell_transport_reset(events: &mut LiveQueue, chain: &mut Chain) -> Option<u16> {
     loop {
         match events.pop(RX_LIMITS, chain) {
-            Popped::Empty if !events.rearm() => return false,
+            Popped::Empty if !events.rearm() => return None,
             Popped::Empty | Popped::Malformed(_) => {}
             Popped::Chain => {
                 let told = chain
                     .writable
                     .write_at(events.memory(), 0, &EVENT_TRANSPORT_RESET);
                 events.used(chain.head, u32::try_from(told).unwrap_or_default());
+                let end = events.watch_end();
                 events.signal();
-                return true;
+                return Some(end);
             }
         }
     }

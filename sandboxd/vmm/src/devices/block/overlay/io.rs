@@ -34,16 +34,17 @@ impl Overlay {
     ) -> Result<(), BackendError> {
         let mut done = 0;
         while done < len {
-            let piece = self.piece(at + u64::from(done), u64::from(len - done));
-            let part = clamp(piece.len);
-            match piece.state {
-                State::Base => {
-                    guest_io::read_exact_at(&self.base.file, memory, data, done, part, piece.at)?;
-                }
-                State::Zero => data.zero(memory, done, part),
-                State::Data => {
-                    let place = self.place(piece.at);
-                    guest_io::read_exact_at(&self.file, memory, data, done, part, place)?;
+            let from = at + u64::from(done);
+            let size = self.cluster_size();
+            let cluster = from / size;
+            let left = u64::from(len - done);
+            let touched = (from + left).div_ceil(size) - cluster;
+            let (found, clusters) = self.find(cluster, touched);
+            let part = clamp(left.min((cluster + clusters) * size - from));
+            match self.source(found, from) {
+                None => data.zero(memory, done, part),
+                Some((file, place)) => {
+                    guest_io::read_exact_at(file, memory, data, done, part, place)?;
                 }
             }
             done += part;
@@ -111,6 +112,18 @@ impl Overlay {
             self.sync()?;
             (0..from).for_each(|index| self.map.mark_clean(index));
         }
+        Ok(())
+    }
+
+    /// Puts the map into the file; for a layer that is about to be frozen where losing power loses the file anyway.
+    pub fn settle(&mut self) -> Result<(), BackendError> {
+        let mut from = 0;
+        while let Some((index, page)) = self.map.next_dirty(from) {
+            self.file
+                .write_all_at(page, self.header.map_page_offset(index))?;
+            from = index + 1;
+        }
+        // The pages stay dirty: a later flush is to sync them.
         Ok(())
     }
 
@@ -220,7 +233,7 @@ impl Overlay {
     }
 
     /// Where byte `at` of the disk is in the overlay file.
-    fn place(&self, at: u64) -> u64 {
+    pub(super) fn place(&self, at: u64) -> u64 {
         self.header.data_offset + at
     }
 
@@ -271,7 +284,10 @@ impl Overlay {
         match piece.state {
             State::Base => {
                 self.reserve(1)?;
-                self.base.file.read_exact_at(cluster, start)?;
+                let (found, _) = self.find(piece.cluster, 1);
+                if let Some((file, place)) = self.source(found, start) {
+                    file.read_exact_at(cluster, place)?;
+                }
             }
             State::Zero => self.reserve(1)?,
             State::Data => self.file.read_exact_at(cluster, self.place(start))?,

@@ -43,6 +43,7 @@ pub struct Map {
     pages: Vec<u8>,
     dirty: Vec<bool>,
     data_clusters: u64,
+    zero_clusters: u64,
     clusters: u64,
 }
 
@@ -54,6 +55,7 @@ impl Map {
             pages: vec![0; pages.saturating_mul(PAGE)],
             dirty: vec![false; pages],
             data_clusters: 0,
+            zero_clusters: 0,
             clusters,
         }
     }
@@ -61,6 +63,11 @@ impl Map {
     /// Number of pages.
     pub fn pages(&self) -> usize {
         self.dirty.len()
+    }
+
+    /// Whether all clusters are in the base.
+    pub fn is_fresh(&self) -> bool {
+        self.data_clusters == 0 && self.zero_clusters == 0
     }
 
     /// Clusters whose state is Data.
@@ -88,10 +95,15 @@ impl Map {
         let (byte, shift) = place(cluster);
         self.pages[byte] = self.pages[byte] & !(3 << shift) | (state as u8) << shift;
         self.dirty[byte / PAGE] = true;
-        if state == State::Data {
-            self.data_clusters += 1;
-        } else if old == State::Data {
-            self.data_clusters -= 1;
+        match old {
+            State::Data => self.data_clusters -= 1,
+            State::Zero => self.zero_clusters -= 1,
+            State::Base => {}
+        }
+        match state {
+            State::Data => self.data_clusters += 1,
+            State::Zero => self.zero_clusters += 1,
+            State::Base => {}
         }
     }
 
@@ -114,13 +126,14 @@ impl Map {
         if crc32fast::hash(states).to_le_bytes() != *crc {
             return Err(MapError::Checksum(index));
         }
-        let mut data = 0;
+        let (mut data, mut zero) = (0, 0);
         for states in states {
             let (low, high) = (states & 0x55, states >> 1 & 0x55);
             if low & high != 0 {
                 return Err(MapError::State(index));
             }
             data += u64::from(high.count_ones());
+            zero += u64::from(low.count_ones());
         }
         let beyond = (index as u64 + 1) * CLUSTERS_PER_PAGE;
         self.pages[index * PAGE..(index + 1) * PAGE].copy_from_slice(page);
@@ -128,6 +141,7 @@ impl Map {
             return Err(MapError::State(index));
         }
         self.data_clusters += data;
+        self.zero_clusters += zero;
         Ok(())
     }
 

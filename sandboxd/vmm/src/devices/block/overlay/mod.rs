@@ -32,15 +32,17 @@
 
 mod header;
 mod io;
+mod layer;
 mod map;
 #[cfg(test)]
 mod tests;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use self::header::{BaseIdentity, Header, HeaderError};
+pub use self::layer::{Fresh, Layer, MAX_LAYERS};
 pub use self::map::{Map, MapError, PAGE, State};
 use super::backend::RawFile;
 
@@ -70,6 +72,9 @@ pub enum OverlayError {
     /// A page of the map is damaged.
     #[error(transparent)]
     Map(#[from] MapError),
+    /// More layers than are ever made.
+    #[error("{0} layers lie below it, but there are at most {MAX_LAYERS}")]
+    Layers(usize),
     /// The ceiling leaves no room for a single cluster.
     #[error(
         "its ceiling of {ceiling} bytes is below the {least} bytes that it takes with one cluster"
@@ -86,6 +91,9 @@ pub enum OverlayError {
 #[derive(Debug)]
 pub struct Overlay {
     base: RawFile,
+    /// Frozen layers between the base and this file, the oldest first.
+    layers: Vec<Layer>,
+    path: PathBuf,
     file: File,
     header: Header,
     map: Map,
@@ -106,6 +114,22 @@ impl Overlay {
     /// # Errors
     /// When the file is damaged, in use, or belongs to another base, and when the host fails.
     pub fn open(path: &Path, base: RawFile, ceiling: u64) -> Result<Self, OverlayError> {
+        Self::open_over(path, base, &[], ceiling)
+    }
+
+    /// The same with the frozen layers at `layers` between, the oldest first.
+    ///
+    /// # Errors
+    /// As [`Overlay::open`]; also when a layer is damaged or belongs to another base.
+    pub fn open_over(
+        path: &Path,
+        base: RawFile,
+        layers: &[PathBuf],
+        ceiling: u64,
+    ) -> Result<Self, OverlayError> {
+        if layers.len() > MAX_LAYERS {
+            return Err(OverlayError::Layers(layers.len()));
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -120,8 +144,12 @@ impl Overlay {
         let identity = BaseIdentity::of(&base.file, base.size)?;
         let (header, map) = match file.metadata()?.len() {
             0 => create(&file, base.size, identity)?,
-            len => load(&file, len, &base, identity)?,
+            len => load(&file, len, base.size, identity)?,
         };
+        let layers: Result<Vec<_>, _> = layers
+            .iter()
+            .map(|layer| Layer::open(layer, identity, base.size))
+            .collect();
         let least = header.data_offset + header.cluster_size();
         if ceiling < least {
             return Err(OverlayError::Ceiling { ceiling, least });
@@ -129,6 +157,8 @@ impl Overlay {
         let most_clusters = (ceiling - header.data_offset) / header.cluster_size();
         Ok(Self {
             base,
+            layers: layers?,
+            path: path.to_owned(),
             file,
             header,
             map,
@@ -170,13 +200,13 @@ fn create(file: &File, disk_size: u64, base: BaseIdentity) -> Result<(Header, Ma
 fn load(
     file: &File,
     len: u64,
-    base: &RawFile,
+    disk_size: u64,
     identity: BaseIdentity,
 ) -> Result<(Header, Map), OverlayError> {
     let mut page = [0; PAGE];
     let got = read_up_to(file, &mut page)?;
     let header = Header::decode(&page[..got])?;
-    if header.base != identity || header.disk_size != base.size {
+    if header.base != identity || header.disk_size != disk_size {
         return Err(OverlayError::OtherBase);
     }
     if len < header.file_size() {
@@ -186,11 +216,33 @@ fn load(
         });
     }
     let mut map = Map::new(header.clusters());
-    for index in 0..map.pages() {
-        file.read_exact_at(&mut page, header.map_page_offset(index))?;
-        map.load_page(index, &page)?;
+    // Pages that were never written are holes; they need not be read to be known as zeroes.
+    let mut index = 0;
+    while let Some(next) = next_page(file, &header, index)? {
+        if next >= map.pages() {
+            break;
+        }
+        file.read_exact_at(&mut page, header.map_page_offset(next))?;
+        map.load_page(next, &page)?;
+        index = next + 1;
     }
     Ok((header, map))
+}
+
+/// The first page of the map at or after `index` that may hold something.
+fn next_page(file: &File, header: &Header, index: usize) -> Result<Option<usize>, OverlayError> {
+    let from = header.map_page_offset(index);
+    let offset = libc::off_t::try_from(from).unwrap_or(libc::off_t::MAX);
+    match nix::unistd::lseek(file, offset, nix::unistd::Whence::SeekData) {
+        Ok(data) => {
+            let skipped = u64::try_from(data).unwrap_or(from).saturating_sub(from) / PAGE as u64;
+            Ok(Some(index + usize::try_from(skipped).unwrap_or(0)))
+        }
+        Err(nix::Error::ENXIO) => Ok(None),
+        // A file system that does not know its holes.
+        Err(nix::Error::EINVAL) => Ok(Some(index)),
+        Err(why) => Err(OverlayError::Host(why.into())),
+    }
 }
 
 fn read_up_to(file: &File, buf: &mut [u8]) -> std::io::Result<usize> {

@@ -342,3 +342,167 @@ proptest! {
         prop_assert!(std::fs::read(&files.base).unwrap() == base_bytes());
     }
 }
+
+/// Freezes the top of `disk` as the layer `name`, as a snapshot does.
+fn freeze(files: &Files, disk: &mut Overlay, name: usize) {
+    disk.settle().unwrap();
+    let path = files.base.with_file_name(format!("layer.{name}"));
+    let next = files.base.with_file_name("next");
+    if disk.layers().len() == MAX_LAYERS {
+        let merged = disk.merge(&path).unwrap();
+        let fresh = disk.make_fresh(&next).unwrap();
+        disk.freeze_merged(merged, fresh);
+    } else {
+        std::fs::hard_link(disk.path(), &path).unwrap();
+        let fresh = disk.make_fresh(&next).unwrap();
+        disk.freeze(&path, fresh);
+    }
+    std::fs::rename(&next, disk.path()).unwrap();
+}
+
+/// The paths of the layers of `disk`.
+fn layers_of(disk: &Overlay) -> Vec<PathBuf> {
+    let layers = disk.layers().iter();
+    layers.map(|layer| layer.path().to_owned()).collect()
+}
+
+#[test]
+fn what_is_frozen_is_shared_and_stays() {
+    let files = files();
+    let mut client = Client::new();
+    let mut disk = files.open().unwrap();
+    client.write(&mut disk, 0, &[1; 8192]).unwrap();
+    freeze(&files, &mut disk, 0);
+    assert!(disk.is_fresh());
+    let layers = layers_of(&disk);
+    let frozen = std::fs::read(&layers[0]).unwrap();
+    client.write(&mut disk, 4096, &[2; 512]).unwrap();
+
+    let raw = RawFile::open(&files.base).unwrap();
+    let other = files.base.with_file_name("other");
+    let mut clone = Overlay::open_over(&other, raw, &layers, u64::MAX).unwrap();
+    client.write(&mut clone, 0, &[3; 512]).unwrap();
+    let read = |client: &mut Client, disk: &Overlay| {
+        [0, 512, 4096, 4608].map(|at| client.read(disk, at, 1)[0])
+    };
+    assert_eq!(read(&mut client, &disk), [1, 1, 2, 1]);
+    assert_eq!(read(&mut client, &clone), [3, 1, 1, 1]);
+    assert_eq!(std::fs::read(&layers[0]).unwrap(), frozen);
+}
+
+#[test]
+fn layers_of_another_base_or_too_many_are_refused() {
+    let files = files();
+    let mut disk = files.open().unwrap();
+    Client::new().write(&mut disk, 0, &[1; 512]).unwrap();
+    freeze(&files, &mut disk, 0);
+    let layers = layers_of(&disk);
+    let open = |layers: &[PathBuf]| {
+        let raw = RawFile::open(&files.base).unwrap();
+        let path = files.base.with_file_name("other");
+        Overlay::open_over(&path, raw, layers, u64::MAX).map(|_| ())
+    };
+    let many = vec![layers[0].clone(); MAX_LAYERS + 1];
+    assert!(matches!(open(&many), Err(OverlayError::Layers(9))));
+    assert!(matches!(
+        open(std::slice::from_ref(&files.base)),
+        Err(OverlayError::Header(HeaderError::Magic))
+    ));
+    open(&layers).unwrap();
+    let mut changed = base_bytes();
+    changed[0] ^= 1;
+    std::fs::write(&files.base, changed).unwrap();
+    assert!(open(&layers).is_err());
+}
+
+#[test]
+fn frozen_bytes_count_against_the_ceiling() {
+    let files = files();
+    let mut client = Client::new();
+    let two = HEAD + 2 * CLUSTER as u64;
+    let mut disk = files.open_with(two).unwrap();
+    client.write(&mut disk, 0, &[1; CLUSTER]).unwrap();
+    freeze(&files, &mut disk, 0);
+    client.write(&mut disk, 0, &[2; CLUSTER]).unwrap();
+    let refused = client.write(&mut disk, CLUSTER, &[2; CLUSTER]).unwrap_err();
+    assert!(refused.is_no_space());
+}
+
+#[derive(Clone, Debug)]
+enum Life {
+    Write(usize, usize, u8),
+    Zero(usize, usize),
+    Freeze,
+    /// Back to the layers after this many freezes.
+    GoBack(usize),
+    Reopen,
+}
+
+fn life() -> impl Strategy<Value = Life> {
+    const SECTORS: usize = DISK / 512;
+    let range = (0..SECTORS)
+        .prop_flat_map(|from| (Just(from), 1..=(SECTORS - from).min(80)))
+        .prop_map(|(from, count)| (from * 512, count * 512));
+    prop_oneof![
+        4 => (range.clone(), any::<u8>()).prop_map(|((at, len), byte)| Life::Write(at, len, byte)),
+        2 => range.prop_map(|(at, len)| Life::Zero(at, len)),
+        4 => Just(Life::Freeze),
+        1 => (0..20usize).prop_map(Life::GoBack),
+        1 => Just(Life::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// However often it is frozen, merged and taken back, a disk is the array of bytes that it should be.
+    #[test]
+    fn layers_are_an_array_of_bytes(life in prop::collection::vec(life(), 1..60)) {
+        let files = files();
+        let mut client = Client::new();
+        let mut disk = files.open().unwrap();
+        let mut model = base_bytes();
+        let mut frozen: Vec<(Vec<PathBuf>, Vec<u8>)> = Vec::new();
+        let mut names = 0;
+        for step in life {
+            match step {
+                Life::Write(at, len, byte) => {
+                    client.write(&mut disk, at, &vec![byte; len]).unwrap();
+                    model[at..at + len].fill(byte);
+                }
+                Life::Zero(at, len) => {
+                    disk.write_zeroes(at as u64, len as u64).unwrap();
+                    model[at..at + len].fill(0);
+                }
+                Life::Freeze => {
+                    freeze(&files, &mut disk, names);
+                    names += 1;
+                    frozen.push((layers_of(&disk), model.clone()));
+                }
+                Life::GoBack(which) => {
+                    if let Some((layers, bytes)) = frozen.get(which % frozen.len().max(1)) {
+                        let identity = disk.base_identity();
+                        let layers = layers
+                            .iter()
+                            .map(|path| Layer::open(path, identity, DISK as u64).unwrap())
+                            .collect();
+                        let next = files.base.with_file_name("next");
+                        let fresh = disk.make_fresh(&next).unwrap();
+                        disk.go_back(layers, fresh, u64::MAX);
+                        std::fs::rename(&next, disk.path()).unwrap();
+                        model = bytes.clone();
+                    }
+                }
+                Life::Reopen => {
+                    disk.flush().unwrap();
+                    let layers = layers_of(&disk);
+                    drop(disk);
+                    let raw = RawFile::open(&files.base).unwrap();
+                    disk = Overlay::open_over(&files.overlay, raw, &layers, u64::MAX).unwrap();
+                }
+            }
+            prop_assert!(disk.layers().len() <= MAX_LAYERS);
+            prop_assert!(client.read(&disk, 0, DISK) == model);
+        }
+    }
+}

@@ -56,6 +56,20 @@ impl InterruptLine {
         self.pending.store(0, Ordering::SeqCst);
     }
 
+    /// As it stood in a snapshot; nothing is raised.
+    pub(super) fn restore(&self, status: u32, pending: u32, generation: u32) {
+        self.device_status.store(status, Ordering::SeqCst);
+        self.pending.store(pending, Ordering::SeqCst);
+        self.config_generation.store(generation, Ordering::SeqCst);
+    }
+
+    /// Raises the line again for bits that are not acknowledged: the edge may have been lost on its way.
+    pub(super) fn raise_pending(&self) {
+        if self.pending() != 0 {
+            let _ = self.irqfd.write(1);
+        }
+    }
+
     fn raise(&self, bit: u32) {
         self.pending.fetch_or(bit, Ordering::SeqCst);
         // The counter of a non-blocking eventfd can only be full when the interrupt is already on its way.

@@ -16,6 +16,7 @@
 //! Locks are taken in the order transport, then device; the device raises interrupts without either.
 
 mod interrupt;
+mod persist;
 mod queue;
 pub mod status;
 
@@ -26,6 +27,7 @@ use tracing::warn;
 use vmm_sys_util::eventfd::EventFd;
 
 pub use self::interrupt::{CONFIG_CHANGE, InterruptLine, USED_BUFFER};
+pub use self::persist::{TransportError, TransportState};
 pub use self::queue::{Half, QueueError, QueueSetup, Ring};
 use self::status::Step;
 use super::{Activation, GuestMemory, Interrupt, VirtioDevice};

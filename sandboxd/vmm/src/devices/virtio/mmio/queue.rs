@@ -3,6 +3,7 @@
 //! Ring sizes for a queue of N descriptors (Virtio 1.2, 2.7): descriptor table 16·N bytes, aligned to 16; available ring
 //! 6 + 2·N bytes, aligned to 2; used ring 6 + 8·N bytes, aligned to 4.
 
+use serde::{Deserialize, Serialize};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
@@ -56,7 +57,8 @@ pub enum QueueError {
 }
 
 /// What a driver has written about one queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct QueueSetup {
     max_size: u16,
     size: u32,

@@ -168,6 +168,11 @@ impl Muxer {
         self.slots.len()
     }
 
+    /// Connections that the guest may know of, and resets that wait for it.
+    pub fn known_to_guest(&self) -> usize {
+        self.by_key.len() + self.resets.len()
+    }
+
     /// Begins to accept host processes.
     ///
     /// # Errors
