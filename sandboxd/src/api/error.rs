@@ -241,7 +241,7 @@ fn explained(error: &StartError) -> String {
         StartError::Died { .. } => {
             "its machine ended while it was starting; the server's log has the details.".to_owned()
         }
-        StartError::Control(_) | StartError::Agent(_) => {
+        StartError::Control(_) | StartError::Agent(_) | StartError::Warm(_) => {
             "its machine could not be set up; the server's log has the details.".to_owned()
         }
         StartError::TimedOut(_) => error.to_string(),

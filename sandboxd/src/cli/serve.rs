@@ -1,7 +1,7 @@
 //! `sandboxd serve`: puts the parts together, runs until told to stop, and leaves nothing behind.
 //!
 //! ```text
-//!   settings ─► folders, lock ─► store, templates ─► network ─► recovery ─► listen ─► serve
+//!   settings ─► folders, lock ─► store, templates ─► network ─► recovery ─► warm templates ─► serve
 //!                                                                                       │ SIGTERM, SIGINT
 //!   exit 0 ◄─ network, cgroups removed ◄─ sandboxes ended (or kept) ◄─ no new requests ◄┘
 //! ```
@@ -26,7 +26,7 @@ use crate::api::{App, Shared, router};
 use crate::egress::guard::Guard;
 use crate::egress::{Egress, NoNetwork};
 use crate::lifecycle::manager::{Bounds, Manager, Parts};
-use crate::lifecycle::{recovery, sampling};
+use crate::lifecycle::{recovery, sampling, warming};
 use crate::machine::cgroup::Cgroups;
 use crate::machine::layout::Layout;
 use crate::machine::microvm::{MicrovmConfig, Microvms};
@@ -105,6 +105,13 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
     });
     let recovered = recovery::recover(&manager).await?;
     tracing::info!(?recovered, "recovered");
+    if settings.warm_templates {
+        tokio::select! {
+            () = warming::warm_all(&manager, &templates) => {}
+            _ = terminate.recv() => return stopped_early(&manager).await,
+            _ = interrupt.recv() => return stopped_early(&manager).await,
+        }
+    }
     tokio::spawn(sampling::run(
         Arc::downgrade(&manager),
         settings.metrics_interval,
@@ -146,6 +153,13 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
     }
     let _ = serving.await;
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Told to stop before there was anything to serve.
+async fn stopped_early(manager: &Arc<Manager>) -> anyhow::Result<()> {
+    tracing::info!("stopping before all templates are warm");
+    manager.shut_down(false, PATIENCE).await;
     Ok(())
 }
 

@@ -103,6 +103,9 @@ pub struct Options {
     /// How long the start of a sandbox may take, in seconds [default: 60]
     #[arg(long, env = "SANDBOXD_START_TIMEOUT_SECONDS", value_name = "SECONDS")]
     start_timeout_seconds: Option<u32>,
+    /// Boot each sandbox instead of restoring it from a snapshot of its template
+    #[arg(long, env = "SANDBOXD_NO_SNAPSHOTS", num_args = 0..=1, default_missing_value = "true")]
+    no_snapshots: Option<bool>,
     /// How often the resource use of sandboxes is sampled, in seconds; 0 only when it is asked for [default: 30]
     #[arg(
         long,
@@ -164,6 +167,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// How long a start may take.
     pub start_timeout: Duration,
+    /// Whether sandboxes begin from snapshots of their templates.
+    pub warm_templates: bool,
     /// How often resource use is sampled.
     pub metrics_interval: Option<Duration>,
     /// Whether sandboxes outlive the daemon.
@@ -269,7 +274,7 @@ impl Options {
         }
         first!(listen state_dir run_dir kernel agent_disk overlay_base templates microvm domain default_egress
             no_network tap_prefix exempt_networks dns max_sandboxes memory_limit_mib max_lifetime_seconds
-            max_connections start_timeout_seconds metrics_interval_seconds keep_sandboxes_on_exit log log_format)
+            max_connections start_timeout_seconds no_snapshots metrics_interval_seconds keep_sandboxes_on_exit log log_format)
     }
 
     fn settle(self, available_mib: u64) -> Result<Settings, SettingsError> {
@@ -322,6 +327,7 @@ impl Options {
                 60,
                 "start-timeout-seconds",
             )?)),
+            warm_templates: !self.no_snapshots.unwrap_or(false),
             metrics_interval: match self.metrics_interval_seconds.unwrap_or(30) {
                 0 => None,
                 seconds => Some(Duration::from_secs(u64::from(seconds))),

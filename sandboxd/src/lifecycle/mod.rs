@@ -28,6 +28,7 @@ pub mod recovery;
 pub mod sampling;
 pub mod sandbox;
 pub mod state;
+pub mod warming;
 
 #[cfg(test)]
 pub mod tests;

@@ -107,6 +107,14 @@ impl Agent {
             .map(|_| ())
     }
 
+    /// Lets the guest do what a sandbox's first calls would wait for, for at most `patience`.
+    pub async fn warm_up(&self, patience: Duration) -> Result<(), AgentError> {
+        timeout(patience, self.exchange::<serde_json::Value>(Call::WarmUp))
+            .await
+            .map_err(|_| AgentError::TimedOut(patience))?
+            .map(|_| ())
+    }
+
     /// Resource use right now.
     pub async fn metrics(&self) -> Result<Metrics, AgentError> {
         self.call(Call::Metrics).await

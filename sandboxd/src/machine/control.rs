@@ -16,7 +16,9 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use vmm::config::MachineConfig;
-use vmm::control::{ErrorBody, Event, Hello, MAX_LINE, Op, Request, ServerLine};
+use vmm::control::{
+    ErrorBody, Event, Hello, MAX_LINE, Op, Request, RestoreArgs, Restored, ServerLine, SnapshotArgs, Snapshotted,
+};
 
 /// Why a control operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +78,21 @@ impl Control {
         self.call::<serde_json::Value>(Op::Boot(Box::new(config)))
             .await
             .map(|_| ())
+    }
+
+    /// Stops all virtual processors.
+    pub async fn pause(&mut self) -> Result<(), ControlError> {
+        self.call::<serde_json::Value>(Op::Pause).await.map(|_| ())
+    }
+
+    /// Writes a snapshot of a paused machine.
+    pub async fn snapshot(&mut self, args: SnapshotArgs) -> Result<Snapshotted, ControlError> {
+        self.call(Op::Snapshot(Box::new(args))).await
+    }
+
+    /// Makes the machine from a snapshot and lets it run.
+    pub async fn restore(&mut self, args: RestoreArgs) -> Result<Restored, ControlError> {
+        self.call(Op::Restore(Box::new(args))).await
     }
 
     /// Waits for the process to say why it ends; `None` when the connection closes without a word.

@@ -19,8 +19,10 @@ use super::agent::{Agent, AgentError};
 use super::process::ProcessIdentity;
 use super::{
     AdoptError, DialError, GuestStream, Hypervisor, Machine, Plan, Stages, StartError, Started,
-    Swept,
+    Swept, Warmed,
 };
+use crate::egress::Tap;
+use crate::templates::Template;
 use crate::ids::SandboxId;
 
 /// What a fake start does.
@@ -131,13 +133,22 @@ impl Hypervisor for FakeHypervisor {
                 machine,
                 stages: Stages {
                     spawn: ms(1),
-                    boot: ms(2),
+                    make: ms(2),
+                    restored: true,
                     agent: ms(3),
                     configure: ms(4),
                 },
             })
         }
         .boxed()
+    }
+
+    fn warm(
+        &self,
+        _: Arc<Template>,
+        _: Option<Tap>,
+    ) -> BoxFuture<'_, Result<Warmed, StartError>> {
+        async { Ok(Warmed::Found) }.boxed()
     }
 
     fn adopt(

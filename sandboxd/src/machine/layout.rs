@@ -6,6 +6,7 @@
 //!   <state-dir>/sandboxes/<id>/overlay.cow    writable disk, copy-on-write
 //!   <state-dir>/sandboxes/<id>/serial.log     console of the guest, bounded by the process
 //!   <state-dir>/sandboxes/<id>/microvm.log    log of the process, bounded by the daemon
+//!   <state-dir>/templates/<template>/<key>/   snapshot of a warm template (see [`warm`](super::warm))
 //! ```
 //!
 //! An id consists of lower-case letters and digits only ([`SandboxId`]), so it cannot name anything outside.
@@ -22,6 +23,7 @@ pub const MAX_SOCKET_PATH: usize = 107;
 pub struct Layout {
     run: PathBuf,
     disks: PathBuf,
+    templates: PathBuf,
 }
 
 /// Paths of one machine.
@@ -65,6 +67,7 @@ impl Layout {
         let layout = Self {
             run: run_dir.to_owned(),
             disks: state_dir.join("sandboxes"),
+            templates: state_dir.join("templates"),
         };
         // run-dir, '/', 21 characters of id, '/', "control.sock"
         let length = run_dir.as_os_str().len() + 1 + 21 + 1 + "control.sock".len();
@@ -80,6 +83,11 @@ impl Layout {
     /// Folder that holds one folder of sockets per machine.
     pub fn run_dir(&self) -> &Path {
         &self.run
+    }
+
+    /// Folder that holds one folder of snapshots per template.
+    pub fn templates_dir(&self) -> &Path {
+        &self.templates
     }
 
     /// The paths of one machine.

@@ -18,7 +18,7 @@ use base64::Engine;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use vmm::config::{DiskConfig, MachineConfig, NetConfig, SerialConfig, VsockConfig};
-use vmm::control::{Event, State};
+use vmm::control::{DiskOverride, Event, RestoreArgs, SnapshotArgs, State};
 
 use super::agent::{Agent, AgentError};
 use super::cgroup::{Cgroups, is_in_memory};
@@ -26,11 +26,14 @@ use super::control::{Control, ControlError};
 use super::layout::{Layout, MachinePaths};
 use super::process::{Process, ProcessIdentity, machines_below};
 use super::retry::Backoff;
+use super::warm::{self, WarmTemplates};
 use super::{
     AdoptError, DialError, GuestStream, Hypervisor, Machine, Plan, Stages, StartError, Started,
-    Swept, sys,
+    Swept, Warmed, sys,
 };
+use crate::egress::Tap;
 use crate::ids::SandboxId;
+use crate::templates::Template;
 
 /// Bound of the guest's console log, in bytes, kept by the process.
 const SERIAL_LOG_BYTES: u64 = 1 << 20;
@@ -70,6 +73,7 @@ pub struct Microvms {
     config: MicrovmConfig,
     layout: Layout,
     cgroups: Option<Cgroups>,
+    templates: WarmTemplates,
 }
 
 struct Microvm {
@@ -96,10 +100,32 @@ impl Microvms {
             config,
             layout,
             cgroups,
+            templates: WarmTemplates::default(),
         }
     }
 
+    /// From the template's snapshot where there is one. One that is refused is not asked again: what it was taken
+    /// with has changed under it, and booting takes longer but works.
     async fn start_machine(&self, plan: Plan) -> Result<Started, StartError> {
+        let Some(snapshot) = self.templates.of(&plan.template) else {
+            return self.start_from(&plan, None).await;
+        };
+        match self.start_from(&plan, Some(&snapshot)).await {
+            Err(StartError::Control(ControlError::Refused { op, error })) => {
+                tracing::warn!(template = plan.template.id, op, %error, "the template's snapshot is given up");
+                self.templates.remove(&plan.template);
+                self.discard_machine(plan.id.clone()).await;
+                self.start_from(&plan, None).await
+            }
+            started => started,
+        }
+    }
+
+    async fn start_from(
+        &self,
+        plan: &Plan,
+        snapshot: Option<&Path>,
+    ) -> Result<Started, StartError> {
         let began = Instant::now();
         let paths = self.layout.of(&plan.id);
         make_folder(&paths.run)?;
@@ -116,7 +142,7 @@ impl Microvms {
             }
         }
         let stages = tokio::select! {
-            result = self.bring_up(&plan, &paths, began) => result,
+            result = self.bring_up(plan, &paths, snapshot, began) => result,
             () = process.exited() => Err(StartError::Died { last_words: last_words(&paths) }),
             () = tokio::time::sleep(self.config.start_timeout) => {
                 Err(StartError::TimedOut(self.config.start_timeout))
@@ -176,13 +202,17 @@ impl Microvms {
         &self,
         plan: &Plan,
         paths: &MachinePaths,
+        snapshot: Option<&Path>,
         began: Instant,
     ) -> Result<Stages, StartError> {
         let mut control = connect(&paths.control).await?;
         control.hello().await?;
         let spawned = Instant::now();
-        control.boot(self.machine_config(plan, paths)).await?;
-        let booted = Instant::now();
+        match snapshot {
+            Some(snapshot) => drop(control.restore(clone_of(snapshot, plan, paths)).await?),
+            None => control.boot(self.machine_config(plan, paths)).await?,
+        }
+        let made = Instant::now();
         tokio::spawn(report_exit(plan.id.clone(), control));
         let agent = Agent::new(&paths.vsock);
         first_answer(&agent).await?;
@@ -192,8 +222,9 @@ impl Microvms {
             .await?;
         Ok(Stages {
             spawn: spawned - began,
-            boot: booted - spawned,
-            agent: answered - booted,
+            make: made - spawned,
+            restored: snapshot.is_some(),
+            agent: answered - made,
             configure: answered.elapsed(),
         })
     }
@@ -231,6 +262,75 @@ impl Microvms {
             rng: true,
             balloon: false,
         }
+    }
+
+    /// Takes the snapshot of a template, unless there is one.
+    async fn warm_template(
+        &self,
+        template: Arc<Template>,
+        tap: Option<Tap>,
+    ) -> Result<Warmed, StartError> {
+        let began = Instant::now();
+        let key = warm::key(&self.config, &template, tap.is_some())?;
+        let folder = self.layout.templates_dir().join(&template.id);
+        warm::clear_others(&folder, &key)?;
+        let snapshot = folder.join(key);
+        if snapshot.exists() {
+            self.templates.add(&template, snapshot);
+            return Ok(Warmed::Found);
+        }
+        let id = SandboxId::generate().map_err(|error| StartError::Spawn {
+            program: self.config.program.clone(),
+            error: std::io::Error::other(error),
+        })?;
+        let plan = Plan {
+            id: id.clone(),
+            template: template.clone(),
+            access_token: None,
+            env: std::collections::BTreeMap::new(),
+            tap,
+        };
+        let started = self.start_from(&plan, None).await;
+        let taken = match &started {
+            Ok(_) => self.take_snapshot(&plan, &snapshot).await,
+            Err(_) => Ok(0),
+        };
+        if let Ok(started) = &started {
+            started.machine.kill();
+            started.machine.exited().await;
+        }
+        self.discard_machine(id).await;
+        started?;
+        let bytes = taken?;
+        self.templates.add(&template, snapshot);
+        Ok(Warmed::Taken {
+            took: began.elapsed(),
+            bytes,
+        })
+    }
+
+    /// Warms a configured guest up and takes its snapshot; gives the bytes that it holds.
+    async fn take_snapshot(&self, plan: &Plan, snapshot: &Path) -> Result<u64, StartError> {
+        let paths = self.layout.of(&plan.id);
+        Agent::new(&paths.vsock)
+            .warm_up(self.config.start_timeout)
+            .await?;
+        let mut control = Control::connect(&paths.control)
+            .await
+            .map_err(ControlError::Io)?;
+        control.pause().await?;
+        let taken = control
+            .snapshot(SnapshotArgs {
+                dir: snapshot.to_owned(),
+                kind: vmm::snapshot::Kind::Full,
+                kernel: self.config.kernel.display().to_string(),
+                image: plan.template.build_id.to_string(),
+                sync: true,
+                checksum: false,
+                rebase: false,
+            })
+            .await?;
+        Ok(taken.memory_bytes + taken.disk_bytes)
     }
 
     async fn adopt_machine(
@@ -318,6 +418,14 @@ impl Hypervisor for Microvms {
         self.start_machine(plan).boxed()
     }
 
+    fn warm(
+        &self,
+        template: Arc<Template>,
+        tap: Option<Tap>,
+    ) -> BoxFuture<'_, Result<Warmed, StartError>> {
+        self.warm_template(template, tap).boxed()
+    }
+
     fn adopt(
         &self,
         id: SandboxId,
@@ -366,6 +474,26 @@ impl Machine for Microvm {
             // The process appends (O_APPEND), so its next line goes to the new end.
             let _ = log.set_len(0);
         }
+    }
+}
+
+/// What a sandbox has of its own, in a clone of its template's snapshot.
+fn clone_of(snapshot: &Path, plan: &Plan, paths: &MachinePaths) -> RestoreArgs {
+    let overlay = DiskOverride {
+        overlay: Some(paths.overlay.clone()),
+        ..DiskOverride::default()
+    };
+    RestoreArgs {
+        dir: snapshot.to_owned(),
+        disks: [("overlay".to_owned(), overlay)].into(),
+        vsock: Some(paths.vsock.clone()),
+        tap: plan.tap.as_ref().map(|tap| tap.name.clone()),
+        serial: Some(SerialConfig {
+            path: paths.serial.clone(),
+            max_bytes: SERIAL_LOG_BYTES,
+        }),
+        resume: true,
+        verify: false,
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!   Hypervisor::start                                                        Machine
-//!     spawn ──► boot ──► agent ──► configure ──────────────────────────────► dial(port), metrics, kill, exited
+//!     spawn ──► make ──► agent ──► configure ──────────────────────────────► dial(port), metrics, kill, exited
 //!     │         │        │         └ identity, environment, limits, clock
 //!     │         │        └ first answer of the agent over vsock
-//!     │         └ control protocol: `boot`
+//!     │         └ control protocol: `restore` from the template's snapshot, or `boot` while there is none
 //!     └ process, run folder, state folder, cgroup
 //! ```
 //!
@@ -26,6 +26,7 @@ pub mod microvm;
 pub mod process;
 pub mod retry;
 mod sys;
+pub mod warm;
 
 #[cfg(test)]
 pub mod fake;
@@ -70,8 +71,10 @@ pub struct Plan {
 pub struct Stages {
     /// From the decision to the `microvm` process answering on its control socket.
     pub spawn: Duration,
-    /// The `boot` operation: memory, devices, kernel load, first instruction.
-    pub boot: Duration,
+    /// The `restore` or `boot` operation: memory, devices, state or kernel, first instruction.
+    pub make: Duration,
+    /// Whether it was a `restore`.
+    pub restored: bool,
     /// From there to the agent's first answer.
     pub agent: Duration,
     /// Handing over identity, environment and limits.
@@ -83,7 +86,7 @@ impl Stages {
     pub const fn named(&self) -> [(&'static str, Duration); 4] {
         [
             ("spawn", self.spawn),
-            ("boot", self.boot),
+            (if self.restored { "restore" } else { "boot" }, self.make),
             ("agent", self.agent),
             ("configure", self.configure),
         ]
@@ -123,6 +126,9 @@ pub enum StartError {
     /// The agent in the guest did not answer or refused its configuration.
     #[error("The guest's agent could not be set up: {0}")]
     Agent(#[from] agent::AgentError),
+    /// The snapshot of the template could not be taken.
+    #[error("The snapshot could not be taken: {0}")]
+    Warm(#[from] warm::WarmError),
     /// The machine ended while it was starting.
     #[error("The machine ended while it was starting; its last words: {last_words}")]
     Died {
@@ -192,6 +198,20 @@ pub trait Machine: Send + Sync {
     fn trim_logs(&self) {}
 }
 
+/// What [`Hypervisor::warm`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warmed {
+    /// A snapshot from before is good.
+    Found,
+    /// A snapshot was taken.
+    Taken {
+        /// From the first step to the snapshot on disk.
+        took: Duration,
+        /// Bytes of memory and disk that it holds.
+        bytes: u64,
+    },
+}
+
 /// What [`Hypervisor::sweep`] removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -205,6 +225,9 @@ pub struct Swept {
 pub trait Hypervisor: Send + Sync {
     /// Starts a machine and waits until it serves. Dropping the future ends what was started.
     fn start(&self, plan: Plan) -> BoxFuture<'_, Result<Started, StartError>>;
+    /// Boots a template once and takes the snapshot that its sandboxes then begin from, unless there is one. `tap` is a
+    /// device to do it with where sandboxes have one.
+    fn warm(&self, template: Arc<Template>, tap: Option<Tap>) -> BoxFuture<'_, Result<Warmed, StartError>>;
     /// Takes over a machine that an earlier daemon started.
     fn adopt(
         &self,

@@ -231,7 +231,8 @@ mod tests {
         let ms = Duration::from_millis;
         telemetry.created(&Stages {
             spawn: ms(3),
-            boot: ms(30),
+            make: ms(30),
+            restored: false,
             agent: ms(700),
             configure: ms(2),
         });

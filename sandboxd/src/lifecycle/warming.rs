@@ -1,0 +1,53 @@
+//! Before the daemon serves: a snapshot of each template, so that sandboxes begin from one instead of booting.
+
+use crate::egress::{EgressError, Policy, Verdict};
+use crate::machine::{StartError, Warmed};
+use crate::templates::Templates;
+
+use super::manager::Manager;
+
+/// Why a template has no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum WarmingError {
+    /// The network failed.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+    /// The machine did not start, or its snapshot could not be taken.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// Warms all templates, one after the other. One that cannot be warmed is logged; its sandboxes boot.
+pub async fn warm_all(manager: &Manager, templates: &Templates) {
+    for template in templates.iter() {
+        tracing::info!(template = template.id, "warming");
+        match warm(manager, template).await {
+            Ok(Warmed::Found) => tracing::info!(template = template.id, "its snapshot is good"),
+            Ok(Warmed::Taken { took, bytes }) => {
+                tracing::info!(template = template.id, ?took, bytes, "snapshot taken");
+            }
+            Err(error) => {
+                tracing::warn!(template = template.id, %error, "no snapshot: its sandboxes will boot");
+            }
+        }
+    }
+}
+
+async fn warm(
+    manager: &Manager,
+    template: &std::sync::Arc<crate::templates::Template>,
+) -> Result<Warmed, WarmingError> {
+    let egress = &manager.parts.egress;
+    let nowhere = Policy {
+        default: Verdict::Deny,
+        allow: Vec::new(),
+        deny: Vec::new(),
+    };
+    let tap = egress.acquire(nowhere).await?;
+    let slot = tap.as_ref().map(|tap| tap.slot);
+    let warmed = manager.parts.hypervisor.warm(template.clone(), tap).await;
+    if let Some(slot) = slot {
+        egress.release(slot).await?;
+    }
+    Ok(warmed?)
+}
