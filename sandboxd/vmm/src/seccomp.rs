@@ -107,6 +107,7 @@ const MAIN: &[i64] = &[
     libc::SYS_eventfd2,
     libc::SYS_epoll_create1,
     libc::SYS_timerfd_create,
+    libc::SYS_userfaultfd,
     libc::SYS_openat,
     libc::SYS_mkdir,
     libc::SYS_mkdirat,
@@ -180,7 +181,10 @@ const MAIN_IOCTLS: &[u64] = &[
     0x4030_ae7b, // KVM_SET_CLOCK
     0x8030_ae7c, // KVM_GET_CLOCK
     0x41a0_ae8d, // KVM_SET_FPU
+    0xc040_aed5, // KVM_PRE_FAULT_MEMORY
     0xc060_6610, // PAGEMAP_SCAN
+    0xc018_aa3f, // UFFDIO_API
+    0xc020_aa00, // UFFDIO_REGISTER
     0x4004_54ca, // TUNSETIFF
     0x4004_54d8, // TUNSETVNETHDRSZ
     0x8921,      // SIOCGIFMTU

@@ -7,8 +7,8 @@ use tracing::{info, warn};
 use crate::config::MachineConfig;
 use crate::control::server::Service;
 use crate::control::{
-    Booted, ErrorCode, ExitReason, Hello, Op, PROTOCOL, Ready, Request, Response, RestoreArgs,
-    Restored, RollbackArgs, SnapshotArgs, State, Stats, Timestamps, Verdict, judge,
+    Booted, ErrorCode, ExitReason, Hello, Op, PROTOCOL, Ready, Recorded, Request, Response,
+    RestoreArgs, Restored, RollbackArgs, SnapshotArgs, State, Stats, Timestamps, Verdict, judge,
 };
 use crate::exit::{Exit, ExitCell};
 use crate::machine::{
@@ -201,7 +201,7 @@ impl MachineService {
         let Some(prepared) = self.prepared.take() else {
             return Err(BuildError::Lay(std::io::ErrorKind::NotFound.into()));
         };
-        let machine = restore(*prepared, &opened, config, watch)?;
+        let machine = restore(*prepared, &opened, config, args.record, watch)?;
         Ok((machine, opened.manifest.id))
     }
 
@@ -253,6 +253,22 @@ impl MachineService {
         }
     }
 
+    fn record(&mut self, id: u64) -> Response {
+        let Some(machine) = &mut self.machine else {
+            return refuse(id, &Op::Record, self.state());
+        };
+        match machine.save_working_set() {
+            Ok((read_bytes, written_bytes)) => {
+                let recorded = Recorded {
+                    read_bytes,
+                    written_bytes,
+                };
+                Response::ok(id, &recorded)
+            }
+            Err(error) => Response::error(Some(id), ErrorCode::SnapshotFailed, error.to_string()),
+        }
+    }
+
     fn resume_if(&mut self, resume: bool) {
         if let Some(machine) = &self.machine
             && resume
@@ -294,6 +310,7 @@ impl MachineService {
             (Op::Prepare(shape), None) => self.prepare(id, *shape),
             (Op::Restore(args), None) => self.restore(id, &args),
             (Op::Snapshot(args), Some(_)) => self.snapshot(id, &args),
+            (Op::Record, Some(_)) => self.record(id),
             (Op::Rollback(args), Some(_)) => self.roll_back(id, &args),
             (Op::Pause, Some(machine)) => match machine.pause() {
                 Ok(()) => {

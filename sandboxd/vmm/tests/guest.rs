@@ -1,4 +1,5 @@
-//! The shipped `microvm` program with a real guest: it boots, answers over vsock, stands still, goes on, and ends.
+//! The shipped `microvm` program with a real guest: it boots, answers over vsock, stands still, goes on, is written down,
+//! goes on elsewhere, goes back, and ends.
 //!
 //! These tests need a KVM that runs a stock kernel, and the artefacts that the daemon is given, by the same variables:
 //! `SANDBOXD_KERNEL`, `SANDBOXD_AGENT_DISK`, `SANDBOXD_OVERLAY_BASE`, `SANDBOXD_TEMPLATES`. Where something is missing each
@@ -11,7 +12,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use vmm::config::{DiskConfig, MachineConfig, SerialConfig, VsockConfig};
-use vmm::control::{Booted, Client, Event, ExitReason, Op, State, Stats};
+use vmm::control::{
+    Booted, Client, ClientError, DiskOverride, ErrorCode, Event, ExitReason, Op, Ready, Recorded,
+    RestoreArgs, Restored, RollbackArgs, SnapshotArgs, Snapshotted, State, Stats,
+};
+use vmm::machine::Shape;
+use vmm::snapshot::Kind;
 
 /// How long anything may take: emulated hosts are slow.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -117,6 +123,27 @@ impl Guest {
             }),
             rng: true,
             balloon: true,
+        }
+    }
+
+    /// What a clone of the snapshot in `dir` has of its own.
+    fn restore(&self, dir: &Path) -> RestoreArgs {
+        let overlay = DiskOverride {
+            overlay: Some(self.path("overlay.cow")),
+            ..DiskOverride::default()
+        };
+        RestoreArgs {
+            dir: dir.to_owned(),
+            disks: [("overlay".to_owned(), overlay)].into(),
+            vsock: Some(self.path("vsock.sock")),
+            tap: None,
+            serial: Some(SerialConfig {
+                path: self.path("serial.log"),
+                max_bytes: 4096,
+            }),
+            resume: true,
+            verify: false,
+            record: false,
         }
     }
 
@@ -290,4 +317,252 @@ fn many_pauses_do_not_disturb_a_guest() {
     }
     let answer = guest.agent().hello(1).expect("an answer");
     assert!(answer.contains("\"ok\""), "{answer}");
+}
+
+/// Runs `command` in the guest through the agent's process service; returns what it printed.
+fn run(guest: &Guest, command: &str) -> String {
+    let stream = UnixStream::connect(guest.path("vsock.sock")).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let mut agent = Agent(BufReader::new(stream));
+    agent.send(&format!("CONNECT {AGENT_PORT}\n"));
+    assert!(agent.line().is_some_and(|line| line.starts_with("OK ")));
+    agent.send("TCP 49983\n");
+    assert_eq!(agent.line().as_deref(), Some("OK"));
+    let body =
+        serde_json::json!({"process": {"cmd": "/bin/sh", "args": ["-c", command]}}).to_string();
+    let len = u32::try_from(body.len())
+        .expect("a short body")
+        .to_be_bytes();
+    // `Authorization: Basic` of root without a password.
+    let head = format!(
+        "POST /process.Process/Start HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Basic cm9vdDo=\r\n\
+         Content-Type: application/connect+json\r\nConnect-Protocol-Version: 1\r\nContent-Length: {}\r\n\r\n",
+        body.len() + 5
+    );
+    agent.send(&head);
+    let framed = [&[0][..], &len, body.as_bytes()].concat();
+    agent.0.get_mut().write_all(&framed).expect("it is sent");
+    let mut answer = Vec::new();
+    agent.0.read_to_end(&mut answer).expect("an answer");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let parts = answer.split("\"stdout\":\"").skip(1);
+    let parts = parts.filter_map(|part| part.split('"').next());
+    parts.map(decode_base64).collect()
+}
+
+fn decode_base64(text: &str) -> String {
+    let value = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let (mut bits, mut held, mut bytes) = (0u32, 0, Vec::new());
+    for value in text.bytes().filter_map(value) {
+        bits = bits << 6 | u32::from(value);
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held & 0xff).to_le_bytes()[0]);
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn configure(guest: &Guest) {
+    let mut agent = guest.agent();
+    agent.send(concat!(
+        r#"{"id":1,"op":"configure","args":{"sandbox_id":"i","template_id":"base","hostname":"h","access_token":null,"#,
+        r#""env":{},"default_user":"root","default_workdir":"/","unix_time_ns":0,"network":null,"#,
+        r#""limits":{"pids_max":0,"memory_reserve_mib":0}}}"#,
+        "\n"
+    ));
+    let answer = agent.line().expect("an answer");
+    assert!(answer.contains("\"ok\""), "{answer}");
+}
+
+/// A guest that runs, configured, on one virtual CPU.
+fn running(artifacts: &Artifacts) -> (Guest, Client) {
+    let guest = Guest::start();
+    let mut control = guest.client();
+    let mut config = guest.config(artifacts, "");
+    config.vcpus = 1;
+    let boot = Op::Boot(Box::new(config));
+    control.call::<Booted>(boot).expect("it boots");
+    configure(&guest);
+    (guest, control)
+}
+
+fn snapshot(control: &mut Client, dir: &Path, kind: Kind) -> Snapshotted {
+    control.order(Op::Pause).expect("it stands still");
+    let args = SnapshotArgs {
+        dir: dir.to_owned(),
+        kind,
+        kernel: "test".into(),
+        image: "base".into(),
+        sync: false,
+        checksum: true,
+        rebase: true,
+    };
+    let written = control.call(Op::Snapshot(Box::new(args)));
+    let written: Snapshotted = written.expect("it is written");
+    control.order(Op::Resume).expect("it goes on");
+    written
+}
+
+#[test]
+fn a_guest_goes_on_in_another_process_as_often_as_one_likes() {
+    let Some(artifacts) = Artifacts::find() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("snap");
+    let (first, mut control) = running(&artifacts);
+    assert_eq!(run(&first, "echo one > /root/f; cat /root/f"), "one\n");
+    let written = snapshot(&mut control, &dir, Kind::Full);
+    assert_eq!((written.kind, written.memory_layers), (Kind::Full, 1));
+    assert_eq!(run(&first, "cat /root/f"), "one\n", "the first goes on");
+    drop(first);
+
+    let mut ids = std::collections::BTreeSet::new();
+    for round in 0..4 {
+        let clone = Guest::start();
+        let mut control = clone.client();
+        let mut args = clone.restore(&dir);
+        args.verify = round == 0;
+        args.record = round == 1;
+        if round > 0 {
+            let mut config = clone.config(&artifacts, "");
+            config.vcpus = 1;
+            let shape = Op::Prepare(Box::new(Shape::of(&config)));
+            control.call::<Ready>(shape).expect("it is prepared");
+        }
+        let restored = control.call(Op::Restore(Box::new(args)));
+        let restored: Restored = restored.expect("it is restored");
+        assert_eq!(restored.id, written.id);
+        let printed = run(
+            &clone,
+            "cat /root/f /proc/sys/kernel/random/uuid; echo two > /root/f",
+        );
+        let (file, random) = printed.split_once('\n').expect("two lines");
+        assert_eq!(file, "one");
+        assert!(ids.insert(random.to_owned()), "random numbers repeat");
+        if round == 1 {
+            let recorded: Recorded = control.call(Op::Record).expect("it is noted");
+            assert!(recorded.written_bytes > 0);
+        }
+        println!("round {round}: {:?}", restored.stages);
+    }
+}
+
+#[test]
+fn a_chain_of_diffs_is_a_full_copy_and_each_link_can_be_gone_back_to() {
+    let Some(artifacts) = Artifacts::find() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let (guest, mut control) = running(&artifacts);
+    for (name, kind) in [("1", Kind::Full), ("2", Kind::Diff), ("3", Kind::Diff)] {
+        let command =
+            format!("echo {name} > /root/f; head -c 3000000 /dev/urandom > /dev/shm/x; sync");
+        run(&guest, &command);
+        let written = snapshot(&mut control, &path(name), kind);
+        assert_eq!(written.kind, kind);
+    }
+    // The machine stands still between these two, so they are of the same instant.
+    control.order(Op::Pause).expect("it stands still");
+    let mut contents = Vec::new();
+    for (name, kind) in [("diff", Kind::Diff), ("full", Kind::Full)] {
+        let args = SnapshotArgs {
+            dir: path(name),
+            kind,
+            kernel: String::new(),
+            image: String::new(),
+            sync: false,
+            checksum: true,
+            rebase: false,
+        };
+        let written = control.call(Op::Snapshot(Box::new(args)));
+        let written: Snapshotted = written.expect("it is written");
+        assert_eq!(written.kind, kind);
+        let clone = Guest::start();
+        let mut args = clone.restore(&path(name));
+        (args.resume, args.verify) = (false, true);
+        let mut other = clone.client();
+        let restore = Op::Restore(Box::new(args));
+        other.call::<Restored>(restore).expect("it is restored");
+        let copy = format!("copy-{name}");
+        let args = SnapshotArgs {
+            dir: path(&copy),
+            kind: Kind::Full,
+            kernel: String::new(),
+            image: String::new(),
+            sync: false,
+            checksum: false,
+            rebase: false,
+        };
+        let written = other.call(Op::Snapshot(Box::new(args)));
+        let _: Snapshotted = written.expect("it is written");
+        let mut bytes = std::fs::read(path(&copy).join("memory.0")).expect("memory");
+        // Every restore has a generation id of its own.
+        bytes[0xf_f000..0x10_0000].fill(0);
+        contents.push(bytes);
+    }
+    assert!(contents[0] == contents[1], "the chain is not the full copy");
+
+    let mut idle = guest.agent();
+    for name in ["1", "3", "2"] {
+        let args = RollbackArgs {
+            dir: path(name),
+            resume: true,
+        };
+        let back = control.call(Op::Rollback(Box::new(args)));
+        let back: Restored = back.expect("it goes back");
+        println!("back to {name}: {:?}", back.stages);
+        assert_eq!(run(&guest, "cat /root/f"), format!("{name}\n"));
+        run(&guest, "echo lost > /root/f; sync");
+    }
+    assert_eq!(idle.hello(1), None, "connections of before are cut");
+}
+
+#[test]
+fn what_cannot_be_restored_is_refused_and_what_was_prepared_stays() {
+    let Some(artifacts) = Artifacts::find() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("snap");
+    let (first, mut control) = running(&artifacts);
+    snapshot(&mut control, &dir, Kind::Full);
+    drop(first);
+    let clone = Guest::start();
+    let mut control = clone.client();
+    let mut config = clone.config(&artifacts, "");
+    config.vcpus = 1;
+    let shape = Op::Prepare(Box::new(Shape::of(&config)));
+    control.call::<Ready>(shape).expect("it is prepared");
+    let mut refused = |args: RestoreArgs| {
+        let answer = control.call::<Restored>(Op::Restore(Box::new(args)));
+        match answer {
+            Err(ClientError::Refused(error)) => error.code,
+            other => panic!("{other:?}"),
+        }
+    };
+    let missing = clone.restore(&folder.path().join("none"));
+    assert_eq!(refused(missing), ErrorCode::BadSnapshot);
+    let mut bare = clone.restore(&dir);
+    bare.vsock = None;
+    assert_eq!(refused(bare), ErrorCode::BadConfig);
+    let manifest = dir.join("manifest.json");
+    let good = std::fs::read(&manifest).expect("a manifest");
+    std::fs::remove_file(&manifest).expect("it goes");
+    std::fs::write(&manifest, &good[..good.len() - 2]).expect("it is cut");
+    assert_eq!(refused(clone.restore(&dir)), ErrorCode::BadSnapshot);
+    std::fs::write(&manifest, good).expect("it is whole");
+    let restore = Op::Restore(Box::new(clone.restore(&dir)));
+    control.call::<Restored>(restore).expect("it is restored");
+    assert!(clone.agent().hello(1).is_some());
 }

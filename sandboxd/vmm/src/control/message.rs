@@ -31,6 +31,8 @@ pub enum Op {
     Prepare(Box<Shape>),
     /// Go on as a machine that was written down.
     Restore(Box<RestoreArgs>),
+    /// Note which pages the guest touched since it was restored.
+    Record,
     /// Go back to what was written down.
     Rollback(Box<RollbackArgs>),
 }
@@ -48,6 +50,7 @@ impl Op {
             Op::Snapshot(_) => "snapshot",
             Op::Prepare(_) => "prepare",
             Op::Restore(_) => "restore",
+            Op::Record => "record",
             Op::Rollback(_) => "rollback",
         }
     }
@@ -120,6 +123,7 @@ impl Request {
             "resume" => Op::Resume,
             "stats" => Op::Stats,
             "kill" => Op::Kill,
+            "record" => Op::Record,
             other => {
                 let other: String = other.chars().take(40).collect();
                 return fail(
@@ -149,7 +153,7 @@ impl Request {
             Op::Prepare(args) => serde_json::to_value(args).ok(),
             Op::Restore(args) => serde_json::to_value(args).ok(),
             Op::Rollback(args) => serde_json::to_value(args).ok(),
-            Op::Hello | Op::Pause | Op::Resume | Op::Stats | Op::Kill => None,
+            Op::Hello | Op::Pause | Op::Resume | Op::Stats | Op::Kill | Op::Record => None,
         };
         let op = self.op.name().to_owned();
         to_line(&RawRequest {

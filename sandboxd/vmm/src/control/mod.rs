@@ -23,6 +23,7 @@
 //! | `snapshot` | [`SnapshotArgs`] | [`Snapshotted`] | paused |
 //! | `prepare` | [`Shape`](crate::machine::Shape) | [`Ready`] | idle |
 //! | `restore` | [`RestoreArgs`] | [`Restored`] | prepared; idle (it prepares first) |
+//! | `record` | – | [`Recorded`]: the pages touched since a `restore` with `record` are noted in its folder | running, paused |
 //! | `rollback` | [`RollbackArgs`] | [`Restored`] | running, paused |
 //!
 //! What fails changes nothing, with two exceptions: a `restore` that fails in `prepared` after snapshot and arguments were
@@ -43,7 +44,7 @@ pub use self::message::{
     Stats, Timestamps, VcpuExits,
 };
 pub use self::snapshot::{
-    DiskOverride, Ready, RestoreArgs, Restored, RollbackArgs, SnapshotArgs, Snapshotted,
+    DiskOverride, Ready, Recorded, RestoreArgs, Restored, RollbackArgs, SnapshotArgs, Snapshotted,
 };
 pub use self::state::{State, Verdict, judge};
 

@@ -26,6 +26,8 @@ use crate::exit::{Exit, ExitCell};
 const MAX_CONNECTIONS: usize = 32;
 /// Most bytes that wait for a peer to read them.
 const MAX_WAITING: usize = 256 * 1024;
+/// Longest path of a unix socket.
+const SOCKET_PATH_MAX: usize = 107;
 /// Bytes read from a connection at a time.
 const CHUNK: usize = 4096;
 /// How long a peer is given to take the last event.
@@ -75,7 +77,7 @@ impl Server {
             path: path.to_owned(),
             error,
         };
-        let listener = UnixListener::bind(path).map_err(failed)?;
+        let listener = listen(path).map_err(failed)?;
         let server = Self {
             listener: Some((listener, path.to_owned())),
             connections: Vec::new(),
@@ -171,6 +173,20 @@ impl Server {
             }
         }
     }
+}
+
+/// Listens at `path`, which appears only when a connection succeeds: whoever waits for the file need not try twice.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    if temporary.len() > SOCKET_PATH_MAX {
+        return UnixListener::bind(path);
+    }
+    let _ = std::fs::remove_file(&temporary);
+    let listener = UnixListener::bind(&temporary)?;
+    let linked = std::fs::hard_link(&temporary, path);
+    std::fs::remove_file(&temporary)?;
+    linked.map(|()| listener)
 }
 
 impl Drop for Server {

@@ -96,6 +96,19 @@ pub struct RestoreArgs {
     /// Whether memory is read against its checksum first.
     #[serde(default)]
     pub verify: bool,
+    /// Whether the host keeps exact books of the pages that the guest touches, for `record`. Nothing is brought in ahead then.
+    #[serde(default)]
+    pub record: bool,
+}
+
+/// Answer to `record`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recorded {
+    /// Bytes of pages that were only read.
+    pub read_bytes: u64,
+    /// Bytes of pages that were written.
+    pub written_bytes: u64,
 }
 
 /// Arguments of `rollback`.

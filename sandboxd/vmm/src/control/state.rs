@@ -53,7 +53,7 @@ pub fn judge(state: State, op: &Op) -> Verdict {
         | (Op::Restore(_), State::Idle | State::Prepared)
         | (Op::Pause, State::Running)
         | (Op::Snapshot(_) | Op::Resume, State::Paused)
-        | (Op::Rollback(_), State::Running | State::Paused) => Verdict::Do,
+        | (Op::Rollback(_) | Op::Record, State::Running | State::Paused) => Verdict::Do,
         (Op::Pause, State::Paused) | (Op::Resume, State::Running) => Verdict::Already,
         _ => Verdict::Refuse,
     }
@@ -78,6 +78,7 @@ mod tests {
         assert_eq!(row(Op::Kill), [Do; 5]);
         assert_eq!(row(Op::Pause), [Refuse, Refuse, Do, Already, Refuse]);
         assert_eq!(row(Op::Resume), [Refuse, Refuse, Already, Do, Refuse]);
+        assert_eq!(row(Op::Record), [Refuse, Refuse, Do, Do, Refuse]);
         let boot = r#"{"vcpus":1,"memory_mib":64,"kernel":"k"}"#;
         assert_eq!(parsed("boot", boot), [Do, Refuse, Refuse, Refuse, Refuse]);
         let shape = r#"{"vcpus":1,"memory_mib":64}"#;

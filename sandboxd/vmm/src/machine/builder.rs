@@ -101,6 +101,9 @@ pub enum BuildError {
     /// An override speaks of something that the machine does not have.
     #[error("the machine has no {0}, but the restore speaks of it")]
     UnusedOverride(String),
+    /// Books of touched pages cannot be kept.
+    #[error("the pages that the guest touches cannot be recorded: {0}")]
+    Record(io::Error),
     /// The page map of this process.
     #[error("/proc/self/pagemap cannot be opened: {0}")]
     Pagemap(io::Error),
@@ -206,6 +209,7 @@ impl Board {
             generation_id,
             config,
             base,
+            recording: None,
             cpu: prepared.cpu,
             msr_indices: prepared.msr_indices,
             pagemap: prepared.pagemap,

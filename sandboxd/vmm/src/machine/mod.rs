@@ -13,6 +13,7 @@
 
 mod builder;
 mod devices;
+mod prefetch;
 mod prepared;
 mod restore;
 mod rollback;
@@ -46,6 +47,7 @@ use crate::devices::vmgenid::VmGenId;
 use crate::event_loop::EventLoop;
 use crate::exit::ExitCell;
 use crate::memory::pagemap::{Pagemap, Which};
+use crate::memory::record::Recording;
 use crate::sync::lock;
 use crate::vcpu::{Buses, VcpuError, Vcpus};
 
@@ -62,6 +64,8 @@ pub struct Machine {
     config: MachineConfig,
     /// The snapshot whose pages lie under guest memory.
     base: Option<Base>,
+    /// Exact books of the pages touched, when the restore asked for them.
+    recording: Option<Recording>,
     cpu: CpuIdentity,
     msr_indices: Vec<u32>,
     pagemap: Pagemap,

@@ -1,7 +1,7 @@
 //! Going on as a machine that was written down, in a process that waits for it.
 //!
 //! ```text
-//!   memory mapped ─► virtual CPUs, interrupt controllers, clock ─► devices made with their own files ─► registers and queues
+//!   memory mapped ─► virtual CPUs, interrupt controllers, clock ─► working set brought in ─► devices made with their own files ─► registers and queues
 //!                 ─► new generation id, its interrupt raised ─► resume
 //! ```
 //!
@@ -12,17 +12,19 @@
 
 use std::sync::Arc;
 
-use super::Machine;
 use super::builder::{Board, BuildError};
 use super::devices::Devices;
 use super::prepared::Prepared;
 use super::save::Base;
 use super::shape::Shape;
+use super::{Machine, prefetch};
 use crate::arch::x86_64::{vcpu_state, vm_state};
 use crate::config::MachineConfig;
 use crate::control::RestoreArgs;
 use crate::devices::vmgenid::VmGenId;
+use crate::memory::record::Recording;
 use crate::snapshot::stages::Stopwatch;
+use crate::snapshot::working_set::WorkingSet;
 use crate::snapshot::{Opened, layers};
 use crate::sync::lock;
 
@@ -57,17 +59,26 @@ pub fn restore(
     mut prepared: Prepared,
     opened: &Opened,
     config: MachineConfig,
+    record: bool,
     watch: &mut Stopwatch,
 ) -> Result<Machine, BuildError> {
     let memory = Arc::clone(&prepared.memory);
     let state = &opened.state;
     layers::lay(&memory, &state.extents, &opened.memory).map_err(BuildError::Lay)?;
     watch.lap("memory");
+    let recording = record.then(|| Recording::start(&memory)).transpose();
+    let recording = recording.map_err(BuildError::Record)?;
     for (fd, state) in prepared.vcpus.still().iter().zip(&state.vcpus) {
         vcpu_state::restore(fd, state)?;
     }
     vm_state::restore(&prepared.vm, &state.vm)?;
     watch.lap("cpus");
+    if let (Some(set), false) = (&opened.working_set, record)
+        && let Some(fd) = prepared.vcpus.still().first()
+    {
+        prefetch::bring_in(&memory, fd, set);
+        watch.lap("prefetch");
+    }
     let devices = Devices::restore(
         &config,
         &state.board.devices,
@@ -80,13 +91,29 @@ pub fn restore(
     lock(&board.serial).restore(&state.board.serial);
     prepared.restrict()?;
     let base = Some(Base::of(opened));
-    let machine = board.assemble(prepared, config, devices, generation_id, base)?;
+    let mut machine = board.assemble(prepared, config, devices, generation_id, base)?;
+    machine.recording = recording;
     machine.go_on(opened)?;
     watch.lap("queues");
     Ok(machine)
 }
 
 impl Machine {
+    /// Writes down which pages were touched since the restore, into the folder that the machine was restored from, and ends
+    /// the recording. Returns bytes read and bytes written.
+    ///
+    /// # Errors
+    /// When nothing was recorded, or the host fails.
+    pub fn save_working_set(&mut self) -> Result<(u64, u64), BuildError> {
+        let none = || BuildError::Record(std::io::ErrorKind::NotFound.into());
+        let recording = self.recording.take().ok_or_else(none)?;
+        let base = self.base.as_ref().ok_or_else(none)?;
+        let set = WorkingSet::of(&self.memory, &self.pagemap).map_err(BuildError::Record)?;
+        drop(recording);
+        set.save(base.dir(), base.id())?;
+        Ok(set.bytes())
+    }
+
     /// Gives registers and queues back to the devices, and the guest a new generation id.
     pub(super) fn go_on(&self, opened: &Opened) -> Result<(), BuildError> {
         let board = &opened.state.board;

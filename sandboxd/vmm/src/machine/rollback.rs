@@ -10,10 +10,10 @@
 //! world by then stays told; connections of host processes are closed, so that nobody waits for an answer out of a future that
 //! did not happen.
 
-use super::Machine;
 use super::builder::BuildError;
 use super::save::{Base, next_of, same_devices};
 use super::shape::Shape;
+use super::{Machine, prefetch};
 use crate::arch::x86_64::{vcpu_state, vm_state};
 use crate::devices::block::BlockError;
 use crate::devices::block::overlay::{Fresh, Layer};
@@ -61,6 +61,7 @@ impl Machine {
         self.replace(opened, targets, watch)
             .map_err(RollbackError::Lost)?;
         self.base = Some(Base::of(opened));
+        self.recording = None;
         Ok(())
     }
 
@@ -144,6 +145,10 @@ impl Machine {
         }
         vm_state::restore(&self.vm, &state.vm)?;
         watch.lap("cpus");
+        if let (Some(set), Some(fd)) = (&opened.working_set, self.vcpus.still().first()) {
+            prefetch::bring_in(&self.memory, fd, set);
+            watch.lap("prefetch");
+        }
         for (disk, target) in self.devices.disks.iter().zip(targets) {
             if let (Some(overlay), Some(target)) = (lock(disk).overlay_mut(), target) {
                 overlay.go_back(target.layers, target.fresh, target.ceiling);

@@ -84,6 +84,16 @@ pub struct Base {
 }
 
 impl Base {
+    /// Name of the snapshot.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The base of a machine that goes on from `opened`.
     pub fn of(opened: &Opened) -> Self {
         Self {

@@ -17,6 +17,7 @@
 
 pub mod pagemap;
 pub mod place;
+pub mod record;
 
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 

@@ -137,14 +137,31 @@ pub fn forget(memory: &GuestMemory, at: u64, len: u64) -> io::Result<()> {
         .try_for_each(|part| advise(part, libc::MADV_DONTNEED))
 }
 
-/// Has the host find the pages of a range before the guest asks, without copying any.
+/// Makes pages of a range this process's own ahead of the first write, with the bytes that they have.
 ///
 /// # Errors
 /// When the range is not made of whole pages of guest memory, or the host refuses.
-pub fn fetch(memory: &GuestMemory, at: u64, len: u64) -> io::Result<()> {
+pub fn own(memory: &GuestMemory, at: u64, len: u64) -> io::Result<()> {
     pages(memory, at, len)?
         .iter()
-        .try_for_each(|part| advise(part, libc::MADV_POPULATE_READ))
+        .try_for_each(|part| advise(part, libc::MADV_POPULATE_WRITE))
+}
+
+/// The guest addresses of a range of places: (address, bytes) for each region that it touches.
+///
+/// # Errors
+/// When the range is not in guest memory.
+pub fn addresses(memory: &GuestMemory, at: u64, len: u64) -> io::Result<Vec<(u64, u64)>> {
+    let parts = cut(memory, at, len)?;
+    let regions = spans(memory);
+    let address = |part: &Span| {
+        let (span, region) = regions
+            .iter()
+            .zip(memory.iter())
+            .find(|(span, _)| part.at >= span.at && part.at < span.at + span.len)?;
+        Some((region.start_addr().0 + (part.at - span.at), part.len))
+    };
+    Ok(parts.iter().filter_map(address).collect())
 }
 
 /// Keeps huge pages out. A host without them has nothing to keep out.

@@ -187,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    const PAGES: u64 = 40;
+    const PAGES: usize = 40;
 
     /// One source per page; None is a hole.
     fn table(pages: &[Option<Source>]) -> Extents {
@@ -205,11 +205,12 @@ mod tests {
     }
 
     fn pages_of(extents: &Extents) -> Vec<Option<Source>> {
-        let mut pages = vec![None; PAGES as usize];
+        let mut pages = vec![None; PAGES];
         for extent in extents.as_slice() {
-            for page in extent.at / PAGE..extent.end() / PAGE {
-                assert_eq!(pages[page as usize], None, "no overlap");
-                pages[page as usize] = Some(extent.source);
+            let page = |at: u64| usize::try_from(at / PAGE).unwrap();
+            for page in &mut pages[page(extent.at)..page(extent.end())] {
+                assert_eq!(*page, None, "no overlap");
+                *page = Some(extent.source);
             }
         }
         pages
@@ -224,13 +225,13 @@ mod tests {
     }
 
     fn any_pages() -> impl Strategy<Value = Vec<Option<Source>>> {
-        prop::collection::vec(source(), PAGES as usize)
+        prop::collection::vec(source(), PAGES)
     }
 
     proptest! {
         #[test]
         fn laying_over_is_page_by_page(chain in prop::collection::vec(any_pages(), 1..6)) {
-            let mut model = vec![None; PAGES as usize];
+            let mut model = vec![None; PAGES];
             let mut extents = Extents::default();
             for pages in &chain {
                 extents = extents.overlaid(&table(pages));
@@ -239,7 +240,7 @@ mod tests {
                 }
                 prop_assert_eq!(pages_of(&extents), model.clone());
             }
-            prop_assert_eq!(Extents::decode(&extents.encode()).unwrap(), extents.clone());
+            prop_assert_eq!(&Extents::decode(&extents.encode()).unwrap(), &extents);
             prop_assert_eq!(table(&model), extents);
         }
 

@@ -306,7 +306,7 @@ mod tests {
     fn a_checksum_does_not_depend_on_holes() {
         let (sparse, full) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         sparse.set_len(64 * PAGE).unwrap();
-        full.write_all_at(&vec![0; 64 * PAGE as usize], 0).unwrap();
+        full.write_all_at(&[0; 64 * 4096], 0).unwrap();
         for file in [&sparse, &full] {
             file.write_all_at(&[3; 100], 17 * PAGE + 5).unwrap();
         }
@@ -335,9 +335,7 @@ mod tests {
             match *change {
                 Change::Write(page, pages, byte) => {
                     for page in page..(page + pages).min(PAGES) {
-                        memory
-                            .write_slice(&[byte; PAGE as usize], address(page))
-                            .unwrap();
+                        memory.write_slice(&[byte; 4096], address(page)).unwrap();
                     }
                 }
                 Change::Forget(page, pages) => {

@@ -6,6 +6,7 @@
 //!         memory.0            guest memory by place, sparse: a full snapshot                 `extents`, `layers`
 //!         memory.1 …          the same for a diff: only pages that changed since the layer below
 //!         disk-<id>.0 …       frozen copy-on-write layers of a writable disk, the oldest first
+//!         working-set         advice, may be added later: pages that are touched first            `working_set`
 //! ```
 //!
 //! **A folder is whole.** Layers that an earlier snapshot wrote are linked into the folder (hard links; copied where the file
@@ -34,6 +35,7 @@ pub mod layers;
 pub mod manifest;
 pub mod stages;
 pub mod state;
+pub mod working_set;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -45,6 +47,7 @@ pub use self::folder::{Folder, link_or_copy};
 pub use self::manifest::{DiskLayers, FileEntry, Kind, Manifest, ManifestError};
 pub use self::stages::Stages;
 pub use self::state::{SavedState, StateError};
+pub use self::working_set::WorkingSet;
 use crate::arch::x86_64::cpuid::CpuIdentity;
 
 /// Most layers of memory: a full one and diffs on top. One more snapshot is written as a full one.
@@ -142,6 +145,8 @@ pub struct Opened {
     pub state: SavedState,
     /// Its memory layers, the oldest first.
     pub memory: Vec<File>,
+    /// The pages to bring in at once, when that is known.
+    pub working_set: Option<WorkingSet>,
 }
 
 impl Opened {
@@ -192,11 +197,13 @@ impl Opened {
                 check_size(&path, entry.bytes, metadata.len())?;
             }
         }
+        let working_set = WorkingSet::load(dir, &manifest.id, size);
         Ok(Self {
             dir: dir.to_owned(),
             manifest,
             state,
             memory,
+            working_set,
         })
     }
 

@@ -59,6 +59,7 @@ fn every_request_round_trips() {
         Op::Resume,
         Op::Stats,
         Op::Kill,
+        Op::Record,
     ] {
         let request = Request { id: 9, op };
         assert_eq!(Request::parse(request.to_line().as_bytes()), Ok(request));

@@ -653,6 +653,7 @@ fn a_restored_guest_is_told_that_its_connections_are_gone() {
     ));
 
     rig.events.offer(&[Buffer::Writable(EVENT_BUFFER, 4)]);
+    rig.events.offer(&[Buffer::Writable(EVENT_BUFFER + 4, 4)]);
     rig.memory
         .write_obj(u32::MAX, GuestAddress(EVENT_BUFFER))
         .unwrap();
@@ -676,6 +677,32 @@ fn a_restored_guest_is_told_that_its_connections_are_gone() {
     assert_eq!(rig.events.used(), vec![(0, 4)]);
     let event: u32 = rig.memory.read_obj(GuestAddress(EVENT_BUFFER)).unwrap();
     assert_eq!(event, 0);
+
+    // It may still be ending connections of before: a new one waits until the event's buffer comes back.
+    let mut host = UnixStream::connect(config(&elsewhere).uds_path).unwrap();
+    host.write_all(b"CONNECT 1024\n").unwrap();
+    assert!(rig.packets().is_empty());
+    assert!(rig.bench.device().state().connections > 0, "still owed");
+    rig.events.offer(&[Buffer::Writable(EVENT_BUFFER, 4)]);
+    rig.events.kick();
+    assert_eq!(rig.packet().0.op, Op::Request as u16);
+}
+
+#[test]
+fn a_restored_guest_without_connections_is_told_nothing() {
+    let mut rig = rig();
+    rig.events.offer(&[Buffer::Writable(EVENT_BUFFER, 4)]);
+    let state = rig.bench.device().state();
+    assert_eq!(state.connections, 0);
+    rig.bench.device().reset();
+    rig.bench.device().owe(&state);
+    rig.bench
+        .activate(&rig.memory, &[&rig.rx, &rig.tx, &rig.events], 0);
+    assert!(rig.events.used().is_empty());
+    let mut host = UnixStream::connect(rig.path()).unwrap();
+    host.write_all(b"CONNECT 1024\n").unwrap();
+    rig.offer_rx();
+    assert!(!rig.packets().is_empty());
 }
 
 #[test]
