@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent_protocol::INTERPRETER_PORT;
+use agent_protocol::control::Depth;
 use axum::Router;
 
 use crate::agent::Agent;
@@ -77,21 +78,25 @@ impl Services {
     ///
     /// # Errors
     /// [`WarmUpError`], for the first thing that fails.
-    pub async fn warm_up(&self) -> Result<(), WarmUpError> {
+    pub async fn warm_up(&self, depth: Depth) -> Result<(), WarmUpError> {
         if self.agent.state.settings().code_interpreter {
-            self.interpreter.warm_up().await?;
+            self.interpreter.warm_up(depth).await?;
         }
-        self.load_shell().await
+        self.load_shell(match depth {
+            Depth::Template => WARM_UP_COMMANDS,
+            Depth::FirstCall => "true",
+        })
+        .await
     }
 
     /// Runs what `commands.run` runs around its command, so that its pages are in memory.
-    async fn load_shell(&self) -> Result<(), WarmUpError> {
+    async fn load_shell(&self, commands: &str) -> Result<(), WarmUpError> {
         let state = &self.agent.state;
         let settings = state.settings();
         let user = state.users().by_name(&settings.default_user)?;
         let launch = Launch {
             cmd: "/bin/bash".to_owned(),
-            args: ["-l", "-c", WARM_UP_COMMANDS].map(String::from).to_vec(),
+            args: ["-l", "-c", commands].map(String::from).to_vec(),
             env: environment::merge(&user, &settings.env, []),
             cwd: PathBuf::from(&user.home),
             user,

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | `hello` | `{}` | [`HelloReply`] |
 //! | `configure` | [`Configure`] | `{}` |
-//! | `warm_up` | `{}` | `{}`, once what a first call would wait for has been done |
+//! | `warm_up` | [`WarmUp`] | `{}`, once what a first call would wait for has been done |
 //! | `metrics` | `{}` | [`Metrics`] |
 //! | `sync` | `{}` | `{}`, after file data reached the disk |
 //! | `shutdown` | `{}` | `{}`, then the guest syncs and powers off |
@@ -46,7 +46,7 @@ pub enum Call {
     Configure(Box<Configure>),
     /// Do what a sandbox's first calls would have to wait for (start the default kernel, load a shell), then write file
     /// data back: what follows may be a snapshot that many sandboxes begin from.
-    WarmUp,
+    WarmUp(WarmUp),
     /// Resource use right now; the same members as envd `GET /metrics`.
     Metrics,
     /// Write file data back to the disk.
@@ -62,12 +62,30 @@ impl Call {
         match self {
             Self::Hello => "hello",
             Self::Configure(_) => "configure",
-            Self::WarmUp => "warm_up",
+            Self::WarmUp(_) => "warm_up",
             Self::Metrics => "metrics",
             Self::Sync => "sync",
             Self::Shutdown => "shutdown",
         }
     }
+}
+
+/// How warm a guest is to get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarmUp {
+    /// How much is done.
+    pub depth: Depth,
+}
+
+/// How much a warm-up does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Depth {
+    /// Everything that is worth having in a template's memory.
+    Template,
+    /// One smallest command and one smallest cell: what a sandbox's first call touches.
+    FirstCall,
 }
 
 /// Identity and limits of a sandbox.
@@ -316,7 +334,7 @@ impl Request {
         let call = match op.as_str() {
             "hello" => none("hello", args, Call::Hello),
             "configure" => from_args(id, "configure", args).map(Call::Configure),
-            "warm_up" => none("warm_up", args, Call::WarmUp),
+            "warm_up" => from_args(id, "warm_up", args).map(Call::WarmUp),
             "metrics" => none("metrics", args, Call::Metrics),
             "sync" => none("sync", args, Call::Sync),
             "shutdown" => none("shutdown", args, Call::Shutdown),
@@ -335,7 +353,8 @@ impl Request {
     pub fn to_line(&self) -> Result<Vec<u8>, serde_json::Error> {
         let args = match &self.call {
             Call::Configure(configure) => serde_json::to_value(configure)?,
-            Call::Hello | Call::WarmUp | Call::Metrics | Call::Sync | Call::Shutdown => {
+            Call::WarmUp(warm_up) => serde_json::to_value(warm_up)?,
+            Call::Hello | Call::Metrics | Call::Sync | Call::Shutdown => {
                 empty_object()
             }
         };

@@ -12,7 +12,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agent_protocol::control::{Call, Configure, HelloReply, Metrics, Request, Response};
+use agent_protocol::control::{
+    Call, Configure, Depth, HelloReply, Metrics, Request, Response, WarmUp,
+};
 use agent_protocol::opening::{MAX_REPLY_LEN, Opening, Reply, word};
 use agent_protocol::{AGENT_VSOCK_PORT, PROTOCOL_VERSION};
 use serde::de::DeserializeOwned;
@@ -108,8 +110,9 @@ impl Agent {
     }
 
     /// Lets the guest do what a sandbox's first calls would wait for, for at most `patience`.
-    pub async fn warm_up(&self, patience: Duration) -> Result<(), AgentError> {
-        timeout(patience, self.exchange::<serde_json::Value>(Call::WarmUp))
+    pub async fn warm_up(&self, depth: Depth, patience: Duration) -> Result<(), AgentError> {
+        let call = Call::WarmUp(WarmUp { depth });
+        timeout(patience, self.exchange::<serde_json::Value>(call))
             .await
             .map_err(|_| AgentError::TimedOut(patience))?
             .map(|_| ())

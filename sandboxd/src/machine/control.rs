@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use vmm::config::MachineConfig;
 use vmm::control::{
-    ErrorBody, Event, Hello, MAX_LINE, Op, Request, RestoreArgs, Restored, ServerLine, SnapshotArgs, Snapshotted,
+    ErrorBody, Event, Hello, MAX_LINE, Op, Recorded, Request, RestoreArgs, Restored, ServerLine, SnapshotArgs, Snapshotted,
 };
 
 /// Why a control operation failed.
@@ -93,6 +93,11 @@ impl Control {
     /// Makes the machine from a snapshot and lets it run.
     pub async fn restore(&mut self, args: RestoreArgs) -> Result<Restored, ControlError> {
         self.call(Op::Restore(Box::new(args))).await
+    }
+
+    /// Notes which pages a machine restored for it has touched, beside its snapshot.
+    pub async fn record(&mut self) -> Result<Recorded, ControlError> {
+        self.call(Op::Record).await
     }
 
     /// Waits for the process to say why it ends; `None` when the connection closes without a word.

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use agent_protocol::control::{Configure, Limits, Metrics, Network};
+use agent_protocol::control::{Configure, Depth, Limits, Metrics, Network};
 use base64::Engine;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -76,6 +76,17 @@ pub struct Microvms {
     templates: WarmTemplates,
 }
 
+/// What a machine is made from.
+#[derive(Clone, Copy, Debug)]
+enum Origin<'a> {
+    /// The kernel.
+    Kernel,
+    /// A snapshot of its template.
+    Snapshot(&'a Path),
+    /// The same, with books kept of the pages that it touches.
+    Recorded(&'a Path),
+}
+
 struct Microvm {
     process: Arc<Process>,
     agent: Agent,
@@ -108,14 +119,14 @@ impl Microvms {
     /// with has changed under it, and booting takes longer but works.
     async fn start_machine(&self, plan: Plan) -> Result<Started, StartError> {
         let Some(snapshot) = self.templates.of(&plan.template) else {
-            return self.start_from(&plan, None).await;
+            return self.start_from(&plan, Origin::Kernel).await;
         };
-        match self.start_from(&plan, Some(&snapshot)).await {
+        match self.start_from(&plan, Origin::Snapshot(&snapshot)).await {
             Err(StartError::Control(ControlError::Refused { op, error })) => {
                 tracing::warn!(template = plan.template.id, op, %error, "the template's snapshot is given up");
                 self.templates.remove(&plan.template);
                 self.discard_machine(plan.id.clone()).await;
-                self.start_from(&plan, None).await
+                self.start_from(&plan, Origin::Kernel).await
             }
             started => started,
         }
@@ -124,7 +135,7 @@ impl Microvms {
     async fn start_from(
         &self,
         plan: &Plan,
-        snapshot: Option<&Path>,
+        origin: Origin<'_>,
     ) -> Result<Started, StartError> {
         let began = Instant::now();
         let paths = self.layout.of(&plan.id);
@@ -142,7 +153,7 @@ impl Microvms {
             }
         }
         let stages = tokio::select! {
-            result = self.bring_up(plan, &paths, snapshot, began) => result,
+            result = self.bring_up(plan, &paths, origin, began) => result,
             () = process.exited() => Err(StartError::Died { last_words: last_words(&paths) }),
             () = tokio::time::sleep(self.config.start_timeout) => {
                 Err(StartError::TimedOut(self.config.start_timeout))
@@ -202,14 +213,14 @@ impl Microvms {
         &self,
         plan: &Plan,
         paths: &MachinePaths,
-        snapshot: Option<&Path>,
+        origin: Origin<'_>,
         began: Instant,
     ) -> Result<Stages, StartError> {
         let mut control = connect(&paths.control).await?;
         control.hello().await?;
         let spawned = Instant::now();
-        match snapshot {
-            Some(snapshot) => drop(control.restore(clone_of(snapshot, plan, paths)).await?),
+        match clone_of(origin, plan, paths) {
+            Some(clone) => drop(control.restore(clone).await?),
             None => control.boot(self.machine_config(plan, paths)).await?,
         }
         let made = Instant::now();
@@ -223,7 +234,7 @@ impl Microvms {
         Ok(Stages {
             spawn: spawned - began,
             make: made - spawned,
-            restored: snapshot.is_some(),
+            restored: !matches!(origin, Origin::Kernel),
             agent: answered - made,
             configure: answered.elapsed(),
         })
@@ -290,18 +301,21 @@ impl Microvms {
             env: std::collections::BTreeMap::new(),
             tap,
         };
-        let started = self.start_from(&plan, None).await;
-        let taken = match &started {
-            Ok(_) => self.take_snapshot(&plan, &snapshot).await,
-            Err(_) => Ok(0),
-        };
-        if let Ok(started) = &started {
-            started.machine.kill();
-            started.machine.exited().await;
+        let taken = self
+            .with_machine(&plan, Origin::Kernel, |paths| {
+                self.take_snapshot(&plan, paths, &snapshot)
+            })
+            .await?;
+        let recorded = self
+            .with_machine(&plan, Origin::Recorded(&snapshot), |paths| {
+                self.record_first_call(paths)
+            })
+            .await;
+        // Without the record clones work all the same, and touch their pages one by one.
+        if let Err(error) = recorded {
+            tracing::warn!(template = template.id, %error, "what a first call touches is not known");
         }
-        self.discard_machine(id).await;
-        started?;
-        let bytes = taken?;
+        let bytes = taken;
         self.templates.add(&template, snapshot);
         Ok(Warmed::Taken {
             took: began.elapsed(),
@@ -309,11 +323,38 @@ impl Microvms {
         })
     }
 
+    /// Does something with a machine of the daemon's own and removes the machine.
+    async fn with_machine<T, F>(
+        &self,
+        plan: &Plan,
+        origin: Origin<'_>,
+        work: impl FnOnce(MachinePaths) -> F,
+    ) -> Result<T, StartError>
+    where
+        F: Future<Output = Result<T, StartError>>,
+    {
+        let done = match self.start_from(plan, origin).await {
+            Ok(Started { machine, .. }) => {
+                let done = work(self.layout.of(&plan.id)).await;
+                machine.kill();
+                machine.exited().await;
+                done
+            }
+            Err(error) => Err(error),
+        };
+        self.discard_machine(plan.id.clone()).await;
+        done
+    }
+
     /// Warms a configured guest up and takes its snapshot; gives the bytes that it holds.
-    async fn take_snapshot(&self, plan: &Plan, snapshot: &Path) -> Result<u64, StartError> {
-        let paths = self.layout.of(&plan.id);
+    async fn take_snapshot(
+        &self,
+        plan: &Plan,
+        paths: MachinePaths,
+        snapshot: &Path,
+    ) -> Result<u64, StartError> {
         Agent::new(&paths.vsock)
-            .warm_up(self.config.start_timeout)
+            .warm_up(Depth::Template, self.config.start_timeout)
             .await?;
         let mut control = Control::connect(&paths.control)
             .await
@@ -331,6 +372,18 @@ impl Microvms {
             })
             .await?;
         Ok(taken.memory_bytes + taken.disk_bytes)
+    }
+
+    /// Does what a first call does in a clone, and notes the pages that it took.
+    async fn record_first_call(&self, paths: MachinePaths) -> Result<(), StartError> {
+        Agent::new(&paths.vsock)
+            .warm_up(Depth::FirstCall, self.config.start_timeout)
+            .await?;
+        let mut control = Control::connect(&paths.control)
+            .await
+            .map_err(ControlError::Io)?;
+        control.record().await?;
+        Ok(())
     }
 
     async fn adopt_machine(
@@ -478,12 +531,17 @@ impl Machine for Microvm {
 }
 
 /// What a sandbox has of its own, in a clone of its template's snapshot.
-fn clone_of(snapshot: &Path, plan: &Plan, paths: &MachinePaths) -> RestoreArgs {
+fn clone_of(origin: Origin<'_>, plan: &Plan, paths: &MachinePaths) -> Option<RestoreArgs> {
+    let (snapshot, record) = match origin {
+        Origin::Kernel => return None,
+        Origin::Snapshot(snapshot) => (snapshot, false),
+        Origin::Recorded(snapshot) => (snapshot, true),
+    };
     let overlay = DiskOverride {
         overlay: Some(paths.overlay.clone()),
         ..DiskOverride::default()
     };
-    RestoreArgs {
+    Some(RestoreArgs {
         dir: snapshot.to_owned(),
         disks: [("overlay".to_owned(), overlay)].into(),
         vsock: Some(paths.vsock.clone()),
@@ -494,7 +552,8 @@ fn clone_of(snapshot: &Path, plan: &Plan, paths: &MachinePaths) -> RestoreArgs {
         }),
         resume: true,
         verify: false,
-    }
+        record,
+    })
 }
 
 /// What the agent is told.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use agent_protocol::control::Depth;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -132,12 +133,23 @@ async fn run(context: &Context, cell: &Cell, outlet: &Outlet) -> Result<(), Gone
 ///
 /// # Errors
 /// [`InterpreterError::NotRunning`] when the kernel does not start or the code fails.
-pub async fn warm_up(context: &Context) -> Result<(), InterpreterError> {
+pub async fn warm_up(
+    context: &Context,
+    depth: Depth,
+    incarnation: u64,
+) -> Result<(), InterpreterError> {
     let _turn = context.turn.lock().await;
     let running = context.ready().await?;
-    let Some(code) = languages::warm_up_code(&context.info.language) else {
+    let code = match depth {
+        Depth::Template => languages::warm_up_code(&context.info.language),
+        Depth::FirstCall => languages::renewal_code(&context.info.language),
+    };
+    let Some(code) = code else {
         return Ok(());
     };
+    if depth == Depth::FirstCall {
+        running.incarnation.store(incarnation, Ordering::Release);
+    }
     match silently(&running, code).await {
         None => Ok(()),
         Some(failed) => Err(context.not_running(format!("its warm-up failed: {failed:?}"))),

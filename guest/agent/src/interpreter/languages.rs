@@ -108,14 +108,14 @@ if has('numpy.random'): has('numpy.random').seed()
 if has('torch'): has('torch').seed()
 """, {})"#;
 
-/// A package that the image lacks is left out. Drawing once fills matplotlib's caches.
+/// What fails, such as a package that the image lacks, is left out. Drawing once fills matplotlib's caches.
 const PYTHON_WARM_UP: &str = r#"exec("""
 def attempt(code):
     try: exec(code, {})
-    except ImportError: pass
+    except Exception: pass
 attempt('import random, ssl, uuid, json, math, datetime, collections')
 attempt('import numpy')
-attempt('import pandas, io; pandas.read_csv(io.StringIO("a\\n1")).describe()')
+attempt('import pandas, io; pandas.DataFrame({"a": [1, 2]}).describe(); pandas.read_csv(io.StringIO("a,b"))')
 attempt('import matplotlib.pyplot as p; f = p.figure(); p.plot([1, 2]); f.canvas.draw(); p.close(f)')
 """, {})"#;
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use agent_protocol::control::Depth;
 use uuid::Uuid;
 
 use super::context::{Context, ContextInfo, ContextPlan};
@@ -90,9 +91,10 @@ impl Interpreter {
     ///
     /// # Errors
     /// The default context's kernel does not start, or the code fails.
-    pub async fn warm_up(&self) -> Result<(), InterpreterError> {
+    pub async fn warm_up(&self, depth: Depth) -> Result<(), InterpreterError> {
         let context = self.default_context(DEFAULT_LANGUAGE).await?;
-        execution::warm_up(&context).await
+        let incarnation = self.0.state.settings().incarnation;
+        execution::warm_up(&context, depth, incarnation).await
     }
 
     pub(super) fn state(&self) -> &SharedState {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use agent_protocol::control::{Call, ErrorCode, MAX_LINE_LEN, Request, Response};
+use agent_protocol::control::{Call, ErrorCode, MAX_LINE_LEN, Request, Response, WarmUp};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::task::spawn_blocking;
 
@@ -78,8 +78,8 @@ async fn answer(request: Request, services: &Services) -> Response {
                 Err(error) => Response::error(id, ErrorCode::Failed, error.to_string()),
             };
         }
-        Call::WarmUp => {
-            let warm = services.warm_up().await;
+        Call::WarmUp(WarmUp { depth }) => {
+            let warm = services.warm_up(depth).await;
             // What a snapshot of memory holds as unwritten must not depend on the machine's going on.
             let synced = spawn_blocking(move || agent.machine.sync()).await;
             return match (warm, synced) {
