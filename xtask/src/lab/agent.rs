@@ -6,7 +6,7 @@
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::ChildStdin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ use rustix::time::{ClockId, Timespec};
 use super::wire::{self, Kind, Op, Reply, Request, WINDOW};
 use crate::exec::local::{Group, LocalCommand};
 use crate::exec::{CommandLine, Output};
+
+/// The latest time that a client gave, in nanoseconds since the Unix epoch.
+static LATEST_NS: AtomicU64 = AtomicU64::new(0);
 
 /// Serves connections until the lab goes down. `power_off` is called for a shutdown request.
 ///
@@ -181,7 +184,11 @@ fn nanos(time: Timespec) -> u32 {
     u32::try_from(time.tv_nsec).unwrap_or(0)
 }
 
+/// Sets the clock, unless a later time was given before: connections made while the lab booted arrive in any order.
 fn set_clock(unix_time_ns: u64) {
+    if LATEST_NS.fetch_max(unix_time_ns, Ordering::SeqCst) >= unix_time_ns {
+        return;
+    }
     let time = Timespec {
         tv_sec: i64::try_from(unix_time_ns / 1_000_000_000).unwrap_or(0),
         tv_nsec: i64::try_from(unix_time_ns % 1_000_000_000).unwrap_or(0),
