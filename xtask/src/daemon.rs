@@ -22,6 +22,7 @@ use crate::exec::{CommandLine, Output};
 use crate::host::{Host, Running};
 use crate::lab::instance::{Instance, Kind};
 use crate::parts::Parts;
+use crate::progress::Task;
 use crate::progress::tail;
 use crate::signals;
 
@@ -30,7 +31,7 @@ const INSIDE_PORT: u16 = 3000;
 /// How long a sandbox may take to boot in a lab, on a machine that does something else too.
 const LAB_BOOT_LIMIT: Duration = Duration::from_secs(180);
 /// How long the daemon may take until it answers.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(900);
 /// How long it may take to kill all sandboxes and end.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How long a short command of the daemon's may take.
@@ -127,7 +128,7 @@ impl Daemon {
             _instance: instance,
             host,
         };
-        daemon.launch()?;
+        daemon.launch(Some(&task))?;
         task.done(&format!("answers on {address} ({})", daemon.host.name()));
         Ok(daemon)
     }
@@ -185,7 +186,7 @@ impl Daemon {
             tail(&self.log)
         );
         eprintln!("the daemon ended with {exit}; starting it again");
-        self.launch()
+        self.launch(None)
     }
 
     /// Ends the daemon and its sandboxes, and hands back the host.
@@ -213,7 +214,8 @@ impl Daemon {
         }
     }
 
-    fn launch(&mut self) -> Result<()> {
+    /// Starts the program and waits until it answers. At its first start it warms its templates, which it tells.
+    fn launch(&mut self, task: Option<&Task>) -> Result<()> {
         let output = Output::file(&self.log)
             .with_context(|| format!("could not open {}", self.log.display()))?;
         let running = self.host.spawn(self.command.clone(), output)?;
@@ -228,6 +230,9 @@ impl Daemon {
                     "the daemon ended with {exit} at its start:\n{}",
                     tail(&self.log)
                 );
+            }
+            if let (Some(task), Some(template)) = (task, being_warmed(&self.log)) {
+                task.message(format!("warming template {template}"));
             }
             if Instant::now() > deadline {
                 bail!(
@@ -343,6 +348,24 @@ fn free_port(wanted: Option<u16>) -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
+/// The template of which the log last said that it is being warmed.
+fn being_warmed(log: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(log).ok()?;
+    let line = text.lines().rfind(|line| line.contains("warming"))?;
+    let plain: String = strip_colours(line);
+    let name = plain.split("template=\"").nth(1)?.split('"').next()?;
+    Some(name.to_owned())
+}
+
+/// A line of a log without what colours it on a terminal (`ESC [ … m`).
+fn strip_colours(line: &str) -> String {
+    let mut parts = line.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + part.split_once('m').map_or("", |(_, rest)| rest)
+    })
+}
+
 /// Whether `GET /health` gives a 2xx.
 fn healthy(address: SocketAddr) -> bool {
     let ask = || -> std::io::Result<bool> {
@@ -363,6 +386,16 @@ fn healthy(address: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_template_in_work_is_read_from_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        assert_eq!(being_warmed(&log), None);
+        let line = "\u{1b}[2m2026\u{1b}[0m INFO warming \u{1b}[3mtemplate\u{1b}[0m\u{1b}[2m=\u{1b}[0m\"base\"\n";
+        std::fs::write(&log, format!("starting\n{line}other\n")).unwrap();
+        assert_eq!(being_warmed(&log).as_deref(), Some("base"));
+    }
 
     #[test]
     fn the_key_is_found_among_words() {

@@ -354,9 +354,7 @@ impl Request {
         let args = match &self.call {
             Call::Configure(configure) => serde_json::to_value(configure)?,
             Call::WarmUp(warm_up) => serde_json::to_value(warm_up)?,
-            Call::Hello | Call::Metrics | Call::Sync | Call::Shutdown => {
-                empty_object()
-            }
+            Call::Hello | Call::Metrics | Call::Sync | Call::Shutdown => empty_object(),
         };
         let raw = RawRequest {
             id: self.id,

@@ -17,7 +17,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use vmm::config::MachineConfig;
 use vmm::control::{
-    ErrorBody, Event, Hello, MAX_LINE, Op, Recorded, Request, RestoreArgs, Restored, ServerLine, SnapshotArgs, Snapshotted,
+    ErrorBody, Event, Hello, MAX_LINE, Op, Recorded, Request, RestoreArgs, Restored, ServerLine,
+    SnapshotArgs, Snapshotted,
 };
 
 /// Why a control operation failed.

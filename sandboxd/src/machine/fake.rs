@@ -22,8 +22,8 @@ use super::{
     Swept, Warmed,
 };
 use crate::egress::Tap;
-use crate::templates::Template;
 use crate::ids::SandboxId;
+use crate::templates::Template;
 
 /// What a fake start does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,11 +143,7 @@ impl Hypervisor for FakeHypervisor {
         .boxed()
     }
 
-    fn warm(
-        &self,
-        _: Arc<Template>,
-        _: Option<Tap>,
-    ) -> BoxFuture<'_, Result<Warmed, StartError>> {
+    fn warm(&self, _: Arc<Template>, _: Option<Tap>) -> BoxFuture<'_, Result<Warmed, StartError>> {
         async { Ok(Warmed::Found) }.boxed()
     }
 

@@ -132,11 +132,7 @@ impl Microvms {
         }
     }
 
-    async fn start_from(
-        &self,
-        plan: &Plan,
-        origin: Origin<'_>,
-    ) -> Result<Started, StartError> {
+    async fn start_from(&self, plan: &Plan, origin: Origin<'_>) -> Result<Started, StartError> {
         let began = Instant::now();
         let paths = self.layout.of(&plan.id);
         make_folder(&paths.run)?;
@@ -271,7 +267,7 @@ impl Microvms {
                 max_bytes: SERIAL_LOG_BYTES,
             }),
             rng: true,
-            balloon: false,
+            balloon: true,
         }
     }
 

@@ -227,7 +227,11 @@ pub trait Hypervisor: Send + Sync {
     fn start(&self, plan: Plan) -> BoxFuture<'_, Result<Started, StartError>>;
     /// Boots a template once and takes the snapshot that its sandboxes then begin from, unless there is one. `tap` is a
     /// device to do it with where sandboxes have one.
-    fn warm(&self, template: Arc<Template>, tap: Option<Tap>) -> BoxFuture<'_, Result<Warmed, StartError>>;
+    fn warm(
+        &self,
+        template: Arc<Template>,
+        tap: Option<Tap>,
+    ) -> BoxFuture<'_, Result<Warmed, StartError>>;
     /// Takes over a machine that an earlier daemon started.
     fn adopt(
         &self,

@@ -110,7 +110,10 @@ pub fn key(
     } = template;
     say("build", &build_id.to_string());
     say("size", &format!("{vcpus} {memory_mib} {disk_mib}"));
-    say("session", &format!("{user} {workdir} {code_interpreter} {env:?}"));
+    say(
+        "session",
+        &format!("{user} {workdir} {code_interpreter} {env:?}"),
+    );
     say("network", &has_network.to_string());
     let digest = hash.finalize();
     let mut name = String::new();

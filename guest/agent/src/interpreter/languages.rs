@@ -108,7 +108,8 @@ if has('numpy.random'): has('numpy.random').seed()
 if has('torch'): has('torch').seed()
 """, {})"#;
 
-/// What fails, such as a package that the image lacks, is left out. Drawing once fills matplotlib's caches.
+/// What fails, such as a package that the image lacks, is left out. Showing a figure loads what draws and describes one; as the
+/// cell is silent, nobody sees it.
 const PYTHON_WARM_UP: &str = r#"exec("""
 def attempt(code):
     try: exec(code, {})
@@ -116,7 +117,7 @@ def attempt(code):
 attempt('import random, ssl, uuid, json, math, datetime, collections')
 attempt('import numpy')
 attempt('import pandas, io; pandas.DataFrame({"a": [1, 2]}).describe(); pandas.read_csv(io.StringIO("a,b"))')
-attempt('import matplotlib.pyplot as p; f = p.figure(); p.plot([1, 2]); f.canvas.draw(); p.close(f)')
+attempt('import matplotlib.pyplot as p; p.plot([1, 2]); p.show(); p.bar(["a"], [1]); p.title("t"); p.show()')
 """, {})"#;
 
 /// A JSON string of the JSON text: a literal in Python and JavaScript alike.

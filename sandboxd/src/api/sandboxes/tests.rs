@@ -31,7 +31,7 @@ async fn the_second_create_secures_and_gives_five_minutes() {
     "#);
     insta::assert_snapshot!(
         answer.header("server-timing").unwrap(),
-        @"spawn;dur=1.000, boot;dur=2.000, agent;dur=3.000, configure;dur=4.000"
+        @"spawn;dur=1.000, restore;dur=2.000, agent;dur=3.000, configure;dur=4.000"
     );
     let id = answer.json()["sandboxID"].as_str().unwrap().to_owned();
     let detail = client.get(&format!("/sandboxes/{id}-6532622b")).await;
