@@ -521,6 +521,7 @@ fn a_chain_of_diffs_is_a_full_copy_and_each_link_can_be_gone_back_to() {
         .collect();
     assert_eq!(differ, [0usize; 0], "pages of the chain differ");
 
+    control.order(Op::Resume).expect("it goes on");
     let mut idle = guest.agent();
     for name in ["1", "3", "2"] {
         let args = RollbackArgs {
