@@ -37,7 +37,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How long a short command of the daemon's may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// Restarts within [`RESTART_WINDOW`] before giving up.
-const RESTARTS: usize = 3;
+const RESTARTS: usize = 12;
 const RESTART_WINDOW: Duration = Duration::from_secs(60);
 
 /// What a user of the daemon must know.

@@ -139,7 +139,7 @@ def test_ipv6_goes_nowhere(make):
 
 def test_a_sandbox_cannot_take_another_address(make):
     sandbox = make(allow_internet_access=True)
-    sandbox.commands.run("ip addr add 169.254.100.3/32 dev eth0 && ip route add 203.0.113.0/24 via 169.254.100.1 src 169.254.100.3", user="root")
+    sandbox.commands.run("ip addr add 169.254.100.6/32 dev eth0 && ip route add 203.0.113.0/24 via 169.254.100.1 src 169.254.100.6", user="root")
     assert connect(sandbox, FIRST) != "hello", "a forged source address came through"
     sandbox.commands.run("ip route del 203.0.113.0/24 via 169.254.100.1", user="root")
     assert connect(sandbox, FIRST) == "hello"
