@@ -179,7 +179,7 @@ describe("a base sandbox", options, () => {
   });
 
   test("refusals", options, async () => {
-    await assert.rejects(Sandbox.create("no-such-template"), NotFoundError);
+    await assert.rejects(Sandbox.create("no-such-template"), { name: "SandboxError", message: /^404: .*no-such-template/ });
     await assert.rejects(Sandbox.create("base", { apiKey: "e2b_" + "0".repeat(40) }), { name: "AuthenticationError" });
   });
 });

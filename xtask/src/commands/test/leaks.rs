@@ -20,10 +20,23 @@ const SCRIPT: &str = r#"
 tab=$(printf '\t')
 for entry in /proc/[0-9]*; do
     read -r name < "$entry/comm" || continue
-    case $name in microvm | sandboxd) echo "process$tab$name ${entry#/proc/}" ;; esac
+    case $name in
+        microvm) echo "process$tab$name ${entry#/proc/}" ;;
+        # Restarted by those who kill it: how many there are is what counts.
+        sandboxd) daemons=$((daemons + 1)); echo "process$tab$name, number $daemons" ;;
+    esac
 done 2>/dev/null
-for link in /sys/class/net/*; do echo "interface$tab${link##*/}"; done
-while read -r _ place kind _; do echo "mount$tab$kind at $place"; done < /proc/self/mounts
+for link in /sys/class/net/*; do
+    # The daemon keeps a few ready; which ones changes.
+    case ${link##*/} in
+        sbx*) taps=$((taps + 1)); echo "interface${tab}sbx, number $taps" ;;
+        *) echo "interface$tab${link##*/}" ;;
+    esac
+done
+# Whoever makes the first network namespace leaves their folder mounted: ip-netns(8).
+while read -r _ place kind _; do
+    [ "$place" = /run/netns ] || echo "mount$tab$kind at $place"
+done < /proc/self/mounts
 find "$1" "$2/sandboxes" -mindepth 1 2>/dev/null | sed "s/^/file$tab/"
 find /sys/fs/bpf -mindepth 1 2>/dev/null | sed "s/^/bpf$tab/"
 find /sys/fs/cgroup -mindepth 1 -type d 2>/dev/null | grep -E 'sandboxd|microvm|sbx' | sed "s/^/cgroup$tab/"
