@@ -9,6 +9,7 @@
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,13 +106,17 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
     });
     let recovered = recovery::recover(&manager).await?;
     tracing::info!(?recovered, "recovered");
-    if settings.warm_templates {
+    let mut told = pin!(async {
         tokio::select! {
-            () = warming::warm_all(&manager, &templates) => {}
-            _ = terminate.recv() => return stopped_early(&manager).await,
-            _ = interrupt.recv() => return stopped_early(&manager).await,
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
         }
-    }
+    });
+    let stopped_early = tokio::select! {
+        () = warming::warm_all(&manager, &templates), if settings.warm_templates => None,
+        told = &mut told, if settings.warm_templates => Some(told),
+        else => None,
+    };
     tokio::spawn(sampling::run(
         Arc::downgrade(&manager),
         settings.metrics_interval,
@@ -138,12 +143,17 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
         api: router(app),
         forwarder: Forwarder::new(manager.clone()),
     };
-    tracing::info!(address = %listener.local_addr()?, "listening");
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(serve(listener, service, stop.clone()));
-    let told = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    let (told, serving) = match stopped_early {
+        Some(told) => {
+            warming::abandon(&manager).await;
+            (told, None)
+        }
+        None => {
+            tracing::info!(address = %listener.local_addr()?, "listening");
+            let serving = tokio::spawn(serve(listener, service, stop.clone()));
+            (told.await, Some(serving))
+        }
     };
     tracing::info!(told, keep = settings.keep_sandboxes, "stopping");
     stop.cancel();
@@ -151,15 +161,10 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
     if let Some(cgroups) = cgroups.filter(|_| !settings.keep_sandboxes) {
         cgroups.close();
     }
-    let _ = serving.await;
+    if let Some(serving) = serving {
+        let _ = serving.await;
+    }
     tracing::info!("stopped");
-    Ok(())
-}
-
-/// Told to stop before there was anything to serve.
-async fn stopped_early(manager: &Arc<Manager>) -> anyhow::Result<()> {
-    tracing::info!("stopping before all templates are warm");
-    manager.shut_down(false, PATIENCE).await;
     Ok(())
 }
 

@@ -1,8 +1,10 @@
 //! Before the daemon serves: a snapshot of each template, so that sandboxes begin from one instead of booting.
 
+use std::sync::Arc;
+
 use crate::egress::{EgressError, Policy, Verdict};
 use crate::machine::{StartError, Warmed};
-use crate::templates::Templates;
+use crate::templates::{Template, Templates};
 
 use super::manager::Manager;
 
@@ -33,10 +35,15 @@ pub async fn warm_all(manager: &Manager, templates: &Templates) {
     }
 }
 
-async fn warm(
-    manager: &Manager,
-    template: &std::sync::Arc<crate::templates::Template>,
-) -> Result<Warmed, WarmingError> {
+/// Ends whatever a warming that was cut short had started. Its device goes when the network is closed, or with the
+/// devices that the next daemon does not adopt.
+pub async fn abandon(manager: &Manager) {
+    let kept = manager.all().iter().map(|s| s.id.clone()).collect();
+    let swept = manager.parts.hypervisor.sweep(kept).await;
+    tracing::info!(?swept, "stopped before all templates were warm");
+}
+
+async fn warm(manager: &Manager, template: &Arc<Template>) -> Result<Warmed, WarmingError> {
     let egress = &manager.parts.egress;
     let nowhere = Policy {
         default: Verdict::Deny,

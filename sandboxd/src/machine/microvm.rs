@@ -18,7 +18,7 @@ use base64::Engine;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use vmm::config::{DiskConfig, MachineConfig, NetConfig, SerialConfig, VsockConfig};
-use vmm::control::{DiskOverride, Event, RestoreArgs, SnapshotArgs, State};
+use vmm::control::{DiskOverride, ErrorCode, Event, RestoreArgs, SnapshotArgs, State};
 
 use super::agent::{Agent, AgentError};
 use super::cgroup::{Cgroups, is_in_memory};
@@ -26,7 +26,7 @@ use super::control::{Control, ControlError};
 use super::layout::{Layout, MachinePaths};
 use super::process::{Process, ProcessIdentity, machines_below};
 use super::retry::Backoff;
-use super::warm::{self, WarmTemplates};
+use super::warm::{self, WarmError, WarmTemplates};
 use super::{
     AdoptError, DialError, GuestStream, Hypervisor, Machine, Plan, Stages, StartError, Started,
     Swept, Warmed, sys,
@@ -115,16 +115,20 @@ impl Microvms {
         }
     }
 
-    /// From the template's snapshot where there is one. One that is refused is not asked again: what it was taken
-    /// with has changed under it, and booting takes longer but works.
+    /// From the template's snapshot where there is one. One that is no good (damaged, or of another processor) is
+    /// removed, and its template's sandboxes boot: that takes longer but works.
     async fn start_machine(&self, plan: Plan) -> Result<Started, StartError> {
         let Some(snapshot) = self.templates.of(&plan.template) else {
             return self.start_from(&plan, Origin::Kernel).await;
         };
         match self.start_from(&plan, Origin::Snapshot(&snapshot)).await {
-            Err(StartError::Control(ControlError::Refused { op, error })) => {
+            Err(StartError::Control(ControlError::Refused { op, error }))
+                if error.code == ErrorCode::BadSnapshot =>
+            {
                 tracing::warn!(template = plan.template.id, op, %error, "the template's snapshot is given up");
                 self.templates.remove(&plan.template);
+                // Else the next daemon would take it for good.
+                let _ = tokio::fs::remove_dir_all(&snapshot).await;
                 self.discard_machine(plan.id.clone()).await;
                 self.start_from(&plan, Origin::Kernel).await
             }
@@ -286,18 +290,14 @@ impl Microvms {
             self.templates.add(&template, snapshot);
             return Ok(Warmed::Found);
         }
-        let id = SandboxId::generate().map_err(|error| StartError::Spawn {
-            program: self.config.program.clone(),
-            error: std::io::Error::other(error),
-        })?;
         let plan = Plan {
-            id: id.clone(),
+            id: SandboxId::generate().map_err(WarmError::from)?,
             template: template.clone(),
             access_token: None,
             env: std::collections::BTreeMap::new(),
             tap,
         };
-        let taken = self
+        let bytes = self
             .with_machine(&plan, Origin::Kernel, |paths| {
                 self.take_snapshot(&plan, paths, &snapshot)
             })
@@ -311,7 +311,6 @@ impl Microvms {
         if let Err(error) = recorded {
             tracing::warn!(template = template.id, %error, "what a first call touches is not known");
         }
-        let bytes = taken;
         self.templates.add(&template, snapshot);
         Ok(Warmed::Taken {
             took: began.elapsed(),
@@ -349,12 +348,7 @@ impl Microvms {
         paths: MachinePaths,
         snapshot: &Path,
     ) -> Result<u64, StartError> {
-        Agent::new(&paths.vsock)
-            .warm_up(Depth::Template, self.config.start_timeout)
-            .await?;
-        let mut control = Control::connect(&paths.control)
-            .await
-            .map_err(ControlError::Io)?;
+        let mut control = self.warmed_up(&paths, Depth::Template).await?;
         control.pause().await?;
         let taken = control
             .snapshot(SnapshotArgs {
@@ -372,14 +366,18 @@ impl Microvms {
 
     /// Does what a first call does in a clone, and notes the pages that it took.
     async fn record_first_call(&self, paths: MachinePaths) -> Result<(), StartError> {
-        Agent::new(&paths.vsock)
-            .warm_up(Depth::FirstCall, self.config.start_timeout)
-            .await?;
-        let mut control = Control::connect(&paths.control)
-            .await
-            .map_err(ControlError::Io)?;
+        let mut control = self.warmed_up(&paths, Depth::FirstCall).await?;
         control.record().await?;
         Ok(())
+    }
+
+    /// The way to control a machine whose guest has got warm.
+    async fn warmed_up(&self, paths: &MachinePaths, depth: Depth) -> Result<Control, StartError> {
+        Agent::new(&paths.vsock)
+            .warm_up(depth, self.config.start_timeout)
+            .await?;
+        let control = Control::connect(&paths.control).await;
+        Ok(control.map_err(ControlError::Io)?)
     }
 
     async fn adopt_machine(

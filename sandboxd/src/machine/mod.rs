@@ -13,7 +13,8 @@
 //! 1. `start` either returns a serving machine or leaves no process behind; files may stay until `discard`.
 //! 2. `discard` is called once a machine is known to be dead or was never born, and removes whatever it left: a second
 //!    call, or a call for something that never existed, is harmless.
-//! 3. `sweep` runs once, before anything is started, and ends every process of this run folder that was not adopted.
+//! 3. `sweep` runs before anything is started, and again when warming is cut short: it ends every process of this run
+//!    folder that belongs to no sandbox.
 //!
 //! The traits are the seam at which API-level tests put a machine of their own; there is one implementation.
 

@@ -21,6 +21,7 @@ use std::sync::{PoisonError, RwLock};
 use sha2::{Digest, Sha256};
 
 use super::microvm::MicrovmConfig;
+use crate::ids::IdError;
 use crate::templates::Template;
 
 /// Why a template has no snapshot.
@@ -34,6 +35,9 @@ pub enum WarmError {
         /// Why.
         error: io::Error,
     },
+    /// The machine to warm has no id.
+    #[error(transparent)]
+    Id(#[from] IdError),
     /// The folder cannot be made or cleared.
     #[error("The folder {path} cannot be used: {error}.")]
     Folder {

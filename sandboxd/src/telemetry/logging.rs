@@ -1,5 +1,7 @@
 //! Logging: one line per event on standard error, as text for people or JSON for programs.
 
+use std::io::IsTerminal as _;
+
 use clap::ValueEnum;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
@@ -38,6 +40,8 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Colours are for terminals; in a file they would be in the way.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     // A second call (in tests) keeps the first subscriber.
     let _ = match format {
