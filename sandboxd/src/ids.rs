@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   sandbox id   i + 20 of [a-z0-9]          103 bits; also a DNS label, a folder name and a cgroup name
+//!   snapshot id  s + 20 of [a-z0-9]          103 bits; also a folder name
 //!   token        32 of [A-Za-z0-9]           190 bits
 //!   API key      e2b_ + 40 hex digits        160 bits; only its SHA-256 is stored
 //! ```
@@ -61,6 +62,44 @@ impl fmt::Display for SandboxId {
 }
 
 impl fmt::Debug for SandboxId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Identifier of a snapshot: lower-case letters and digits only.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotId(Arc<str>);
+
+impl SnapshotId {
+    /// A new id.
+    pub fn generate() -> Result<Self, IdError> {
+        Ok(Self(format!("s{}", random_text(LOWER, 20)?).into()))
+    }
+
+    /// Reads an id: `s` and further lower-case letters and digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = text.starts_with('s')
+            && text.len() <= MAX_ID_LEN
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        valid.then(|| Self(text.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SnapshotId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

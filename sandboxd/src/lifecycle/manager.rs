@@ -14,7 +14,7 @@ use crate::admission::{Admission, Full};
 use crate::egress::{Egress, EgressError, Policy};
 use crate::ids::{IdError, SandboxId};
 use crate::machine::cgroup::PROCESS_OVERHEAD_MIB;
-use crate::machine::{Hypervisor, Machine, Plan, Stages, StartError, Started};
+use crate::machine::{Hypervisor, Machine, Plan, Source, Stages, StartError, Started};
 use crate::moment::Moment;
 use crate::store::sandboxes::{FactsV1, SavedPolicy};
 use crate::store::{Store, StoreError};
@@ -279,6 +279,7 @@ impl Manager {
         let plan = Plan {
             id,
             template: spec.template,
+            source: Source::Template,
             access_token: sandbox.facts.access_token.clone(),
             env: spec.env,
             tap,

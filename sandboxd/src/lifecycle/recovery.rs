@@ -117,7 +117,8 @@ pub async fn recover(manager: &Arc<Manager>) -> Result<Recovered, StoreError> {
             },
         }
     }
-    let swept = manager.parts.hypervisor.sweep(adopted.clone()).await;
+    let hypervisor = &manager.parts.hypervisor;
+    let swept = hypervisor.sweep(adopted.clone(), HashSet::new()).await;
     for (id, why) in &doomed {
         tracing::info!(sandbox = %id, why, "cleaned up");
         manager.parts.hypervisor.discard(id.clone()).await;

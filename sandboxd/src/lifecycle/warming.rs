@@ -1,5 +1,6 @@
 //! Before the daemon serves: a snapshot of each template, so that sandboxes begin from one instead of booting.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::egress::{EgressError, Policy, Verdict};
@@ -39,7 +40,7 @@ pub async fn warm_all(manager: &Manager, templates: &Templates) {
 /// devices that the next daemon does not adopt.
 pub async fn abandon(manager: &Manager) {
     let kept = manager.all().iter().map(|s| s.id.clone()).collect();
-    let swept = manager.parts.hypervisor.sweep(kept).await;
+    let swept = manager.parts.hypervisor.sweep(kept, HashSet::new()).await;
     tracing::info!(?swept, "stopped before all templates were warm");
 }
 

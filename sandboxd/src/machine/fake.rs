@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 use super::agent::{Agent, AgentError};
 use super::process::ProcessIdentity;
 use super::{
-    AdoptError, DialError, GuestStream, Hypervisor, Machine, Plan, Stages, StartError, Started,
-    Swept, Warmed,
+    AdoptError, After, DialError, GuestStream, Hypervisor, Machine, Plan, RollbackError,
+    SnapshotError, SnapshotOrder, Source, Stages, StartError, Started, Swept, Warmed, Written,
 };
 use crate::egress::Tap;
-use crate::ids::SandboxId;
+use crate::ids::{SandboxId, SnapshotId};
 use crate::templates::Template;
 
 /// What a fake start does.
@@ -44,11 +44,15 @@ pub struct FakeHypervisor {
     pub machines: Mutex<HashMap<SandboxId, Arc<FakeMachine>>>,
     pub plans: Mutex<Vec<Plan>>,
     pub discarded: Mutex<Vec<SandboxId>>,
+    /// Snapshots that exist, with what was ordered.
+    pub snapshots: Snapshots,
     /// Where connections to a port of any guest go.
     pub ports: Ports,
     next_pid: AtomicI32,
     folder: OnceLock<tempfile::TempDir>,
 }
+
+type Snapshots = Arc<Mutex<HashMap<SnapshotId, SnapshotOrder>>>;
 
 type Ports = Arc<Mutex<HashMap<u16, SocketAddr>>>;
 
@@ -57,6 +61,11 @@ pub struct FakeMachine {
     identity: ProcessIdentity,
     agent: Agent,
     dead: CancellationToken,
+    snapshots: Snapshots,
+    /// Whether the agent keeps still when it is asked to.
+    pub unresponsive: AtomicBool,
+    /// The snapshot that the machine last went back to or began from.
+    pub at: Mutex<Option<SnapshotId>>,
     pub dials: AtomicU32,
 }
 
@@ -114,6 +123,17 @@ impl Hypervisor for FakeHypervisor {
                     });
                 }
             }
+            let at = match &plan.source {
+                Source::Template => None,
+                Source::Memory(id) | Source::Disk(id) => Some(id.clone()),
+            };
+            if let Some(id) = &at
+                && !self.has_snapshot(id)
+            {
+                return Err(StartError::Died {
+                    last_words: format!("there is no snapshot {id}"),
+                });
+            }
             let dead = CancellationToken::new();
             let machine = Arc::new(FakeMachine {
                 identity: ProcessIdentity {
@@ -122,6 +142,9 @@ impl Hypervisor for FakeHypervisor {
                 },
                 agent: Agent::new(&self.guest(&plan.id, dead.clone())),
                 dead,
+                snapshots: self.snapshots.clone(),
+                unresponsive: AtomicBool::new(false),
+                at: Mutex::new(at),
                 dials: AtomicU32::new(0),
             });
             self.machines
@@ -169,8 +192,24 @@ impl Hypervisor for FakeHypervisor {
         async move { self.discarded.lock().unwrap().push(id) }.boxed()
     }
 
-    fn sweep(&self, keep: HashSet<SandboxId>) -> BoxFuture<'_, Swept> {
+    fn has_snapshot(&self, id: &SnapshotId) -> bool {
+        self.snapshots.lock().unwrap().contains_key(id)
+    }
+
+    fn discard_snapshot(&self, id: SnapshotId) -> BoxFuture<'_, ()> {
+        async move { drop(self.snapshots.lock().unwrap().remove(&id)) }.boxed()
+    }
+
+    fn sweep(
+        &self,
+        keep: HashSet<SandboxId>,
+        snapshots: HashSet<SnapshotId>,
+    ) -> BoxFuture<'_, Swept> {
         async move {
+            self.snapshots
+                .lock()
+                .unwrap()
+                .retain(|id, _| snapshots.contains(id));
             let machines = self.machines.lock().unwrap();
             let mut swept = Swept::default();
             for (id, machine) in machines.iter() {
@@ -213,6 +252,43 @@ impl Machine for FakeMachine {
                 disk_used: 1 << 20,
                 disk_total: 10 << 30,
             })
+        }
+        .boxed()
+    }
+
+    fn snapshot(&self, order: SnapshotOrder) -> BoxFuture<'_, Result<Written, SnapshotError>> {
+        async move {
+            tokio::task::yield_now().await;
+            if self.unresponsive.load(Ordering::Relaxed) {
+                let why = AgentError::TimedOut(Duration::from_secs(1));
+                return Err(SnapshotError::Unresponsive(why));
+            }
+            if self.dead.is_cancelled() {
+                return Err(SnapshotError::Lost("it is dead".to_owned()));
+            }
+            if order.after == After::GoOn {
+                *self.at.lock().unwrap() = Some(order.id.clone());
+            }
+            self.snapshots
+                .lock()
+                .unwrap()
+                .insert(order.id.clone(), order);
+            Ok(Written {
+                bytes: 4096,
+                stages: vec![("memory".to_owned(), Duration::from_millis(1))],
+            })
+        }
+        .boxed()
+    }
+
+    fn roll_back(&self, to: SnapshotId, _: Plan) -> BoxFuture<'_, Result<Written, RollbackError>> {
+        async move {
+            tokio::task::yield_now().await;
+            if self.dead.is_cancelled() {
+                return Err(RollbackError::Lost("it is dead".to_owned()));
+            }
+            *self.at.lock().unwrap() = Some(to);
+            Ok(Written::default())
         }
         .boxed()
     }

@@ -7,13 +7,14 @@
 //!   <state-dir>/sandboxes/<id>/serial.log     console of the guest, bounded by the process
 //!   <state-dir>/sandboxes/<id>/microvm.log    log of the process, bounded by the daemon
 //!   <state-dir>/templates/<template>/<key>/   snapshot of a warm template (see [`warm`](super::warm))
+//!   <state-dir>/snapshots/<snapshot id>/      snapshot of a sandbox
 //! ```
 //!
 //! An id consists of lower-case letters and digits only ([`SandboxId`]), so it cannot name anything outside.
 
 use std::path::{Path, PathBuf};
 
-use crate::ids::SandboxId;
+use crate::ids::{SandboxId, SnapshotId};
 
 /// Longest path of a Unix socket, without the terminating zero (unix(7): `sun_path` has 108 bytes).
 pub const MAX_SOCKET_PATH: usize = 107;
@@ -24,6 +25,7 @@ pub struct Layout {
     run: PathBuf,
     disks: PathBuf,
     templates: PathBuf,
+    snapshots: PathBuf,
 }
 
 /// Paths of one machine.
@@ -68,6 +70,7 @@ impl Layout {
             run: run_dir.to_owned(),
             disks: state_dir.join("sandboxes"),
             templates: state_dir.join("templates"),
+            snapshots: state_dir.join("snapshots"),
         };
         // run-dir, '/', 21 characters of id, '/', "control.sock"
         let length = run_dir.as_os_str().len() + 1 + 21 + 1 + "control.sock".len();
@@ -88,6 +91,19 @@ impl Layout {
     /// Folder that holds one folder of snapshots per template.
     pub fn templates_dir(&self) -> &Path {
         &self.templates
+    }
+
+    /// Folder of a snapshot of a sandbox.
+    pub fn snapshot(&self, id: &SnapshotId) -> PathBuf {
+        self.snapshots.join(id.as_str())
+    }
+
+    /// Everything in the folder of snapshots, those that were being written too.
+    pub fn snapshots_present(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.snapshots).into_iter().flatten();
+        entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect()
     }
 
     /// The paths of one machine.

@@ -28,11 +28,11 @@ use super::process::{Process, ProcessIdentity, machines_below};
 use super::retry::Backoff;
 use super::warm::{self, WarmError, WarmTemplates};
 use super::{
-    AdoptError, DialError, GuestStream, Hypervisor, Machine, Plan, Stages, StartError, Started,
-    Swept, Warmed, sys,
+    AdoptError, DialError, GuestStream, Hypervisor, Machine, Plan, RollbackError, SnapshotError,
+    SnapshotOrder, Source, Stages, StartError, Started, Swept, Warmed, Written, sys,
 };
 use crate::egress::Tap;
-use crate::ids::SandboxId;
+use crate::ids::{SandboxId, SnapshotId};
 use crate::templates::Template;
 
 /// Bound of the guest's console log, in bytes, kept by the process.
@@ -293,6 +293,7 @@ impl Microvms {
         let plan = Plan {
             id: SandboxId::generate().map_err(WarmError::from)?,
             template: template.clone(),
+            source: Source::Template,
             access_token: None,
             env: std::collections::BTreeMap::new(),
             tap,
@@ -432,7 +433,16 @@ impl Microvms {
         tracing::warn!(sandbox = %id, "a cgroup is left behind");
     }
 
-    async fn sweep_all(&self, keep: HashSet<SandboxId>) -> Swept {
+    async fn remove_snapshot(&self, id: SnapshotId) {
+        let folder = self.layout.snapshot(&id);
+        if let Err(error) = tokio::fs::remove_dir_all(&folder).await
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(snapshot = %id, folder = %folder.display(), %error, "a snapshot is left behind");
+        }
+    }
+
+    async fn sweep_all(&self, keep: HashSet<SandboxId>, snapshots: HashSet<SnapshotId>) -> Swept {
         let kept: HashSet<PathBuf> = keep.iter().map(|id| self.layout.of(id).run).collect();
         let mut swept = Swept::default();
         for pid in machines_below(self.layout.run_dir()) {
@@ -455,6 +465,15 @@ impl Microvms {
         for id in left.difference(&keep) {
             self.discard_machine(id.clone()).await;
             swept.folders += 1;
+        }
+        for folder in self.layout.snapshots_present() {
+            let kept = folder
+                .file_name()
+                .and_then(|name| SnapshotId::parse(name.to_str()?))
+                .is_some_and(|id| snapshots.contains(&id));
+            if !kept && tokio::fs::remove_dir_all(&folder).await.is_ok() {
+                swept.folders += 1;
+            }
         }
         swept
     }
@@ -485,8 +504,20 @@ impl Hypervisor for Microvms {
         self.discard_machine(id).boxed()
     }
 
-    fn sweep(&self, keep: HashSet<SandboxId>) -> BoxFuture<'_, Swept> {
-        self.sweep_all(keep).boxed()
+    fn has_snapshot(&self, id: &SnapshotId) -> bool {
+        self.layout.snapshot(id).is_dir()
+    }
+
+    fn discard_snapshot(&self, id: SnapshotId) -> BoxFuture<'_, ()> {
+        self.remove_snapshot(id).boxed()
+    }
+
+    fn sweep(
+        &self,
+        keep: HashSet<SandboxId>,
+        snapshots: HashSet<SnapshotId>,
+    ) -> BoxFuture<'_, Swept> {
+        self.sweep_all(keep, snapshots).boxed()
     }
 }
 
@@ -505,6 +536,14 @@ impl Machine for Microvm {
 
     fn metrics(&self) -> BoxFuture<'_, Result<Metrics, AgentError>> {
         self.agent.metrics().boxed()
+    }
+
+    fn snapshot(&self, _: SnapshotOrder) -> BoxFuture<'_, Result<Written, SnapshotError>> {
+        async { Err(SnapshotError::Lost("not yet".to_owned())) }.boxed()
+    }
+
+    fn roll_back(&self, _: SnapshotId, _: Plan) -> BoxFuture<'_, Result<Written, RollbackError>> {
+        async { Err(RollbackError::Lost("not yet".to_owned())) }.boxed()
     }
 
     fn kill(&self) {

@@ -7,13 +7,14 @@ use std::time::Duration;
 use super::{Layout, MicrovmConfig, Microvms, Plan, StartError, configuration, machines_below};
 use crate::egress::Tap;
 use crate::ids::SandboxId;
-use crate::machine::Hypervisor;
+use crate::machine::{Hypervisor, Source};
 use crate::templates::tests::template;
 
 fn plan(tap: bool) -> Plan {
     Plan {
         id: SandboxId::parse("iabc").unwrap(),
         template: Arc::new(template("base", 512)),
+        source: Source::Template,
         access_token: Some("token".to_owned()),
         env: [("A".to_owned(), "1".to_owned())].into(),
         tap: tap.then(|| Tap {
@@ -102,7 +103,7 @@ async fn a_start_that_is_dropped_kills_its_process() {
     let dropped = tokio::time::timeout(Duration::from_millis(300), start).await;
     assert!(dropped.is_err());
     machines_become(&run, &[]).await;
-    let swept = machines.sweep(HashSet::new()).await;
+    let swept = machines.sweep(HashSet::new(), HashSet::new()).await;
     assert_eq!((swept.processes, swept.folders), (0, 1));
     assert!(machines.layout.present().is_empty());
 }
@@ -123,7 +124,19 @@ async fn an_orphan_is_found_by_its_control_path_and_ended() {
     let pid = i32::try_from(orphan.id()).unwrap();
     machines_become(&dir.path().join("run"), &[pid]).await;
     let kept = SandboxId::parse("iorphan").unwrap();
-    assert_eq!(machines.sweep([kept].into()).await.processes, 0);
-    assert_eq!(machines.sweep(HashSet::new()).await.processes, 1);
+    assert_eq!(
+        machines
+            .sweep([kept].into(), HashSet::new())
+            .await
+            .processes,
+        0
+    );
+    assert_eq!(
+        machines
+            .sweep(HashSet::new(), HashSet::new())
+            .await
+            .processes,
+        1
+    );
     let _ = orphan.wait();
 }

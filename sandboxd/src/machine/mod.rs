@@ -41,7 +41,7 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::egress::Tap;
-use crate::ids::SandboxId;
+use crate::ids::{SandboxId, SnapshotId};
 use crate::templates::Template;
 use process::ProcessIdentity;
 
@@ -52,6 +52,18 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> GuestIo for T {}
 /// An owned [`GuestIo`].
 pub type GuestStream = Box<dyn GuestIo>;
 
+/// What a machine's contents are to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The template's: its warm snapshot where there is one, else its kernel boots.
+    #[default]
+    Template,
+    /// The guest of a snapshot goes on, its processes and open files with it.
+    Memory(SnapshotId),
+    /// The template's kernel boots on the disk of a snapshot.
+    Disk(SnapshotId),
+}
+
 /// Everything needed to start a machine.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -59,6 +71,8 @@ pub struct Plan {
     pub id: SandboxId,
     /// What it is made from.
     pub template: Arc<Template>,
+    /// What its contents are to be.
+    pub source: Source,
     /// Token that the agent's services ask for; `None` leaves them open.
     pub access_token: Option<String>,
     /// Global environment from the create request.
@@ -183,6 +197,62 @@ pub enum DialError {
     Silent(#[from] agent::AgentError),
 }
 
+/// What a snapshot is to hold, and what becomes of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotOrder {
+    /// Its name; nothing may have it yet.
+    pub id: SnapshotId,
+    /// Whether memory is written, so that the guest can go on from it; else it holds the disk alone.
+    pub memory: bool,
+    /// What becomes of the machine.
+    pub after: After,
+    /// Whether the snapshot is on the host's disk, and not only in its page cache, when this is done.
+    pub sync: bool,
+}
+
+/// What becomes of a machine of which a snapshot was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// It goes on, sharing the snapshot's pages with whoever starts from it.
+    GoOn,
+    /// It stands still, to be killed: nothing that its guest would do from here on may happen.
+    Stop,
+}
+
+/// A snapshot that was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes of memory and disk that were written for it.
+    pub bytes: u64,
+    /// How long each stage took, in order.
+    pub stages: Vec<(String, Duration)>,
+}
+
+/// Why no snapshot was taken. In every case but [`SnapshotError::Lost`] the machine goes on as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The guest's agent did not hold its processes still; a guest that is out of memory or of processor time does this.
+    #[error("The guest's agent did not prepare for the snapshot: {0}")]
+    Unresponsive(agent::AgentError),
+    /// The process refused or could not write it.
+    #[error("The snapshot could not be taken: {0}")]
+    Control(#[from] control::ControlError),
+    /// The machine cannot go on any more and was ended.
+    #[error("The machine could not go on after its snapshot and was ended: {0}")]
+    Lost(String),
+}
+
+/// Why a machine did not go back.
+#[derive(Debug, thiserror::Error)]
+pub enum RollbackError {
+    /// The process refused; the machine goes on as it was.
+    #[error("The machine could not go back: {0}")]
+    Refused(control::ControlError),
+    /// The machine is neither what it was nor what it should be, and was ended.
+    #[error("The machine could not go back and was ended: {0}")]
+    Lost(String),
+}
+
 /// A machine that serves.
 pub trait Machine: Send + Sync {
     /// Which process it is.
@@ -191,6 +261,16 @@ pub trait Machine: Send + Sync {
     fn dial(&self, port: u16) -> BoxFuture<'_, Result<GuestStream, DialError>>;
     /// Resource use right now.
     fn metrics(&self) -> BoxFuture<'_, Result<Metrics, agent::AgentError>>;
+    /// Writes the machine down: memory, disk and devices as they stand at one instant. Its user processes are held still
+    /// from before that instant until they go on, here or in a machine that starts from it, with what is theirs alone.
+    fn snapshot(&self, order: SnapshotOrder) -> BoxFuture<'_, Result<Written, SnapshotError>>;
+    /// Becomes in place what it was in a snapshot of it; `plan` is what the agent is told then. Connections to the guest
+    /// are cut.
+    fn roll_back(
+        &self,
+        to: SnapshotId,
+        plan: Plan,
+    ) -> BoxFuture<'_, Result<Written, RollbackError>>;
     /// Ends the process at once. Harmless when it is dead already.
     fn kill(&self);
     /// Resolves when the process is dead.
@@ -241,6 +321,15 @@ pub trait Hypervisor: Send + Sync {
     ) -> BoxFuture<'_, Result<Arc<dyn Machine>, AdoptError>>;
     /// Removes everything a dead machine left.
     fn discard(&self, id: SandboxId) -> BoxFuture<'_, ()>;
-    /// Ends every process and removes every folder that belongs to none of `keep`.
-    fn sweep(&self, keep: HashSet<SandboxId>) -> BoxFuture<'_, Swept>;
+    /// Whether a snapshot is there, whole.
+    fn has_snapshot(&self, id: &SnapshotId) -> bool;
+    /// Removes a snapshot; those that continue it stay good, and so do machines that started from it. Harmless when there
+    /// is none.
+    fn discard_snapshot(&self, id: SnapshotId) -> BoxFuture<'_, ()>;
+    /// Ends every process and removes every folder that belongs to none of `keep`, and every snapshot but `snapshots`.
+    fn sweep(
+        &self,
+        keep: HashSet<SandboxId>,
+        snapshots: HashSet<SnapshotId>,
+    ) -> BoxFuture<'_, Swept>;
 }
