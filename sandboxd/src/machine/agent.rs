@@ -6,15 +6,15 @@
 //!
 //! The first exchange is the convention of Firecracker's hybrid vsock, answered by the `microvm` process; the second
 //! is the agent's own ([`agent_protocol::opening`]). What opens a control connection does not wait for one answer before
-//! it sends the next line; the VMM holds a connection back until the guest can take it. Every line from either is bounded and every wait has an end: both
-//! are in the guest's hands.
+//! it sends the next line, and the VMM holds a connection back until the guest can take it. Every line from either is
+//! bounded and every wait has an end: both are in the guest's hands.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent_protocol::control::{
-    Call, Configure, Depth, HelloReply, Metrics, Request, Response, WarmUp,
+    Call, Configure, Depth, Freeze, HelloReply, Metrics, Request, Response, WarmUp,
 };
 use agent_protocol::opening::{MAX_REPLY_LEN, Opening, Reply, word};
 use agent_protocol::{AGENT_VSOCK_PORT, PROTOCOL_VERSION};
@@ -104,6 +104,13 @@ impl Agent {
         }
     }
 
+    /// Gives the agent the identity of a sandbox.
+    pub async fn configure(&self, configure: Configure) -> Result<(), AgentError> {
+        self.call::<serde_json::Value>(Call::Configure(Box::new(configure)))
+            .await
+            .map(|_| ())
+    }
+
     /// Lets the guest do what a sandbox's first calls would wait for, for at most `patience`.
     pub async fn warm_up(&self, depth: Depth, patience: Duration) -> Result<(), AgentError> {
         let call = Call::WarmUp(WarmUp { depth });
@@ -111,6 +118,18 @@ impl Agent {
             .await
             .map_err(|_| AgentError::TimedOut(patience))?
             .map(|_| ())
+    }
+
+    /// Holds the guest's user processes still; with `sync` their file data is written back to the disk, too.
+    pub async fn freeze(&self, sync: bool) -> Result<(), AgentError> {
+        self.call::<serde_json::Value>(Call::Freeze(Freeze { sync }))
+            .await
+            .map(|_| ())
+    }
+
+    /// Lets the guest's user processes go on.
+    pub async fn thaw(&self) -> Result<(), AgentError> {
+        self.call::<serde_json::Value>(Call::Thaw).await.map(|_| ())
     }
 
     /// Resource use right now.

@@ -1,15 +1,12 @@
 //! Machines as `microvm` processes: the implementation of [`Hypervisor`] that ships.
 //!
-//! A start that fails, is dropped or takes too long kills its process through a guard, so no early return can leave
-//! one behind. What the process and the guest's console said last becomes part of the error.
+//! How a machine starts is in [`start`](super::start), what is left behind in [`sweep`](super::sweep), and what a machine
+//! does about snapshots in [`capture`](super::capture).
 
 use std::collections::HashSet;
 use std::fs::OpenOptions;
-use std::io::{Read, Seek, SeekFrom};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,25 +15,29 @@ use base64::Engine;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use vmm::config::{DiskConfig, MachineConfig, NetConfig, SerialConfig, VsockConfig};
-use vmm::control::{DiskOverride, ErrorCode, Event, RestoreArgs, SnapshotArgs, State};
+use vmm::control::{ErrorCode, SnapshotArgs, State};
 
 use super::agent::{Agent, AgentError};
-use super::cgroup::{Cgroups, is_in_memory};
+use super::cgroup::Cgroups;
 use super::control::{Control, ControlError};
 use super::layout::{Layout, MachinePaths};
-use super::process::{Process, ProcessIdentity, machines_below};
-use super::retry::Backoff;
+use super::pool::Pool;
+use super::pool::demand::Limits as PoolLimits;
+use super::process::{Process, ProcessIdentity};
+use super::spawn::Spawner;
+use super::start::report_exit;
+use super::sweep::Known;
 use super::warm::{self, WarmError, WarmTemplates};
 use super::{
     AdoptError, DialError, GuestStream, Hypervisor, Machine, Plan, RollbackError, SnapshotError,
-    SnapshotOrder, Source, Stages, StartError, Started, Swept, Warmed, Written, sys,
+    SnapshotOrder, Source, StartError, Started, Swept, Warmed, Written,
 };
 use crate::egress::Tap;
 use crate::ids::{SandboxId, SnapshotId};
 use crate::templates::Template;
 
 /// Bound of the guest's console log, in bytes, kept by the process.
-const SERIAL_LOG_BYTES: u64 = 1 << 20;
+pub(super) const SERIAL_LOG_BYTES: u64 = 1 << 20;
 
 /// Bound of the process log, in bytes, kept by [`Machine::trim_logs`].
 const PROCESS_LOG_BYTES: u64 = 1 << 20;
@@ -70,54 +71,86 @@ pub struct MicrovmConfig {
 /// Starts and finds `microvm` processes.
 #[derive(Debug)]
 pub struct Microvms {
-    config: MicrovmConfig,
-    layout: Layout,
-    cgroups: Option<Cgroups>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) spawner: Spawner,
+    pub(super) pool: Pool,
+    pub(super) known: Known,
     templates: WarmTemplates,
 }
 
 /// What a machine is made from.
 #[derive(Clone, Copy, Debug)]
-enum Origin<'a> {
+pub(super) enum Origin<'a> {
     /// The kernel.
     Kernel,
-    /// A snapshot of its template.
+    /// The kernel, on the disk of a snapshot.
+    Disk(&'a Path),
+    /// A snapshot: of its template, or of a sandbox.
     Snapshot(&'a Path),
     /// The same, with books kept of the pages that it touches.
     Recorded(&'a Path),
 }
 
-struct Microvm {
-    process: Arc<Process>,
-    agent: Agent,
-    log: PathBuf,
+/// One `microvm` process. What it does about snapshots is in [`capture`](super::capture).
+pub(super) struct Microvm {
+    pub(super) shared: Arc<Shared>,
+    pub(super) paths: MachinePaths,
+    pub(super) process: Arc<Process>,
+    pub(super) agent: Agent,
 }
 
-/// Kills its process unless the start succeeded.
-struct Guard<'a>(Option<&'a Process>);
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        if let Some(process) = self.0 {
-            process.kill();
-        }
-    }
+/// What every machine needs of the daemon.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: MicrovmConfig,
+    pub(super) layout: Layout,
 }
 
 impl Microvms {
-    /// Machines in the folders of `layout`, with host ceilings when `cgroups` are there.
-    pub fn new(config: MicrovmConfig, layout: Layout, cgroups: Option<Cgroups>) -> Self {
-        Self {
-            config,
-            layout,
+    /// Machines in the folders of `layout`, with host ceilings when `cgroups` are there, and as many processes ready
+    /// ahead as `limits` say.
+    pub fn new(
+        config: MicrovmConfig,
+        layout: Layout,
+        cgroups: Option<Cgroups>,
+        limits: PoolLimits,
+    ) -> Self {
+        let spawner = Spawner {
+            program: config.program.clone(),
+            layout: layout.clone(),
             cgroups,
+        };
+        Self {
+            shared: Arc::new(Shared { config, layout }),
+            pool: Pool::new(spawner.clone(), limits),
+            spawner,
+            known: Known::default(),
             templates: WarmTemplates::default(),
+        }
+    }
+
+    /// Ends the processes that no sandbox has taken. Nothing is made ready any more.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn start_machine(&self, plan: Plan) -> Result<Started, StartError> {
+        match &plan.source {
+            Source::Template => self.start_template(plan).await,
+            Source::Memory(id) => {
+                let snapshot = self.shared.layout.snapshot(id);
+                self.start_from(&plan, Origin::Snapshot(&snapshot)).await
+            }
+            Source::Disk(id) => {
+                let snapshot = self.shared.layout.snapshot(id);
+                self.start_from(&plan, Origin::Disk(&snapshot)).await
+            }
         }
     }
 
     /// From the template's snapshot where there is one. One that is no good (damaged, or of another processor) is
     /// removed, and its template's sandboxes boot: that takes longer but works.
-    async fn start_machine(&self, plan: Plan) -> Result<Started, StartError> {
+    async fn start_template(&self, plan: Plan) -> Result<Started, StartError> {
         let Some(snapshot) = self.templates.of(&plan.template) else {
             return self.start_from(&plan, Origin::Kernel).await;
         };
@@ -127,136 +160,39 @@ impl Microvms {
             {
                 tracing::warn!(template = plan.template.id, op, %error, "the template's snapshot is given up");
                 self.templates.remove(&plan.template);
+                let kind = self.kind(&plan, Some(snapshot.clone()));
+                self.pool.give_up(&kind).await;
                 // Else the next daemon would take it for good.
                 let _ = tokio::fs::remove_dir_all(&snapshot).await;
-                self.discard_machine(plan.id.clone()).await;
+                self.discard_machine(&plan.id).await;
                 self.start_from(&plan, Origin::Kernel).await
             }
             started => started,
         }
     }
 
-    async fn start_from(&self, plan: &Plan, origin: Origin<'_>) -> Result<Started, StartError> {
-        let began = Instant::now();
-        let paths = self.layout.of(&plan.id);
-        make_folder(&paths.run)?;
-        make_folder(&paths.state)?;
-        let process = Arc::new(self.spawn(&plan.id, &paths)?);
-        let mut guard = Guard(Some(&process));
-        if let Some(cgroups) = &self.cgroups {
-            let mut memory = u64::from(plan.template.memory_mib);
-            if is_in_memory(&paths.state) {
-                memory += u64::from(plan.template.disk_mib);
-            }
-            if let Err(error) = cgroups.confine(&plan.id, process.identity().pid, memory) {
-                tracing::warn!(sandbox = %plan.id, %error, "the machine runs without host ceilings");
-            }
-        }
-        let stages = tokio::select! {
-            result = self.bring_up(plan, &paths, origin, began) => result,
-            () = process.exited() => Err(StartError::Died { last_words: last_words(&paths) }),
-            () = tokio::time::sleep(self.config.start_timeout) => {
-                Err(StartError::TimedOut(self.config.start_timeout))
-            }
-        };
-        let stages = match stages {
-            Ok(stages) => stages,
-            Err(error) => {
-                tracing::warn!(sandbox = %plan.id, %error, last_words = last_words(&paths), "no machine");
-                process.kill();
-                process.exited().await;
-                return Err(error);
-            }
-        };
-        guard.0 = None;
-        drop(guard);
-        Ok(Started {
-            machine: Arc::new(Microvm {
-                agent: Agent::new(&paths.vsock),
-                log: paths.log,
-                process,
-            }),
-            stages,
-        })
-    }
-
-    fn spawn(&self, id: &SandboxId, paths: &MachinePaths) -> Result<Process, StartError> {
-        let program = &self.config.program;
-        let failed = |error| StartError::Spawn {
-            program: program.clone(),
-            error,
-        };
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&paths.log)
-            .map_err(failed)?;
-        let mut command = Command::new(program);
-        command
-            .arg("--id")
-            .arg(id.as_str())
-            .arg("--control")
-            .arg(&paths.control)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .env_clear()
-            .current_dir("/");
-        let child = sys::spawn_in_own_session(&mut command).map_err(failed)?;
-        let pid = i32::try_from(child.id()).map_err(|e| failed(std::io::Error::other(e)))?;
-        Process::hold(pid).map_err(failed)
-    }
-
-    /// From a spawned process to a configured agent.
-    async fn bring_up(
-        &self,
-        plan: &Plan,
-        paths: &MachinePaths,
-        origin: Origin<'_>,
-        began: Instant,
-    ) -> Result<Stages, StartError> {
-        let mut control = connect(&paths.control).await?;
-        control.hello().await?;
-        let spawned = Instant::now();
-        match clone_of(origin, plan, paths) {
-            Some(clone) => drop(control.restore(clone).await?),
-            None => control.boot(self.machine_config(plan, paths)).await?,
-        }
-        let made = Instant::now();
-        tokio::spawn(report_exit(plan.id.clone(), control));
-        let agent = Agent::new(&paths.vsock);
-        first_answer(&agent).await?;
-        let answered = Instant::now();
-        agent
-            .configure(configuration(plan, &self.config.dns))
-            .await?;
-        Ok(Stages {
-            spawn: spawned - began,
-            make: made - spawned,
-            restored: !matches!(origin, Origin::Kernel),
-            agent: answered - made,
-            configure: answered.elapsed(),
-        })
-    }
-
-    fn machine_config(&self, plan: &Plan, paths: &MachinePaths) -> MachineConfig {
+    pub(super) fn machine_config(&self, plan: &Plan, paths: &MachinePaths) -> MachineConfig {
         let disk = |id: &str, path: &Path, overlay: Option<&Path>| DiskConfig {
             id: id.to_owned(),
             path: path.to_owned(),
             read_only: overlay.is_none(),
             overlay: overlay.map(Path::to_owned),
+            snapshot: None,
             overlay_max_bytes: overlay.map(|_| u64::from(plan.template.disk_mib) << 20),
         };
         MachineConfig {
             vcpus: plan.template.vcpus,
             memory_mib: plan.template.memory_mib,
-            kernel: self.config.kernel.clone(),
+            kernel: self.shared.config.kernel.clone(),
             cmdline_extra: String::new(),
             disks: vec![
-                disk("agent", &self.config.agent_disk, None),
+                disk("agent", &self.shared.config.agent_disk, None),
                 disk("rootfs", &plan.template.rootfs, None),
-                disk("overlay", &self.config.overlay_base, Some(&paths.overlay)),
+                disk(
+                    "overlay",
+                    &self.shared.config.overlay_base,
+                    Some(&paths.overlay),
+                ),
             ],
             vsock: Some(VsockConfig {
                 guest_cid: GUEST_CID,
@@ -282,14 +218,10 @@ impl Microvms {
         tap: Option<Tap>,
     ) -> Result<Warmed, StartError> {
         let began = Instant::now();
-        let key = warm::key(&self.config, &template, tap.is_some())?;
-        let folder = self.layout.templates_dir().join(&template.id);
+        let key = warm::key(&self.shared.config, &template, tap.is_some())?;
+        let folder = self.shared.layout.templates_dir().join(&template.id);
         warm::clear_others(&folder, &key)?;
         let snapshot = folder.join(key);
-        if snapshot.exists() {
-            self.templates.add(&template, snapshot);
-            return Ok(Warmed::Found);
-        }
         let plan = Plan {
             id: SandboxId::generate().map_err(WarmError::from)?,
             template: template.clone(),
@@ -298,6 +230,12 @@ impl Microvms {
             env: std::collections::BTreeMap::new(),
             tap,
         };
+        let kind = self.kind(&plan, Some(snapshot.clone()));
+        if snapshot.exists() {
+            self.templates.add(&template, snapshot);
+            self.pool.keep_ready(kind);
+            return Ok(Warmed::Found);
+        }
         let bytes = self
             .with_machine(&plan, Origin::Kernel, |paths| {
                 self.take_snapshot(&plan, paths, &snapshot)
@@ -313,6 +251,7 @@ impl Microvms {
             tracing::warn!(template = template.id, %error, "what a first call touches is not known");
         }
         self.templates.add(&template, snapshot);
+        self.pool.keep_ready(kind);
         Ok(Warmed::Taken {
             took: began.elapsed(),
             bytes,
@@ -331,14 +270,14 @@ impl Microvms {
     {
         let done = match self.start_from(plan, origin).await {
             Ok(Started { machine, .. }) => {
-                let done = work(self.layout.of(&plan.id)).await;
+                let done = work(self.shared.layout.of(&plan.id)).await;
                 machine.kill();
                 machine.exited().await;
                 done
             }
             Err(error) => Err(error),
         };
-        self.discard_machine(plan.id.clone()).await;
+        self.discard_machine(&plan.id).await;
         done
     }
 
@@ -354,8 +293,9 @@ impl Microvms {
         let taken = control
             .snapshot(SnapshotArgs {
                 dir: snapshot.to_owned(),
+                memory: true,
                 kind: vmm::snapshot::Kind::Full,
-                kernel: self.config.kernel.display().to_string(),
+                kernel: self.shared.config.kernel.display().to_string(),
                 image: plan.template.build_id.to_string(),
                 sync: true,
                 checksum: false,
@@ -375,7 +315,7 @@ impl Microvms {
     /// The way to control a machine whose guest has got warm.
     async fn warmed_up(&self, paths: &MachinePaths, depth: Depth) -> Result<Control, StartError> {
         Agent::new(&paths.vsock)
-            .warm_up(depth, self.config.start_timeout)
+            .warm_up(depth, self.shared.config.start_timeout)
             .await?;
         let control = Control::connect(&paths.control).await;
         Ok(control.map_err(ControlError::Io)?)
@@ -386,7 +326,7 @@ impl Microvms {
         id: SandboxId,
         identity: ProcessIdentity,
     ) -> Result<Arc<dyn Machine>, AdoptError> {
-        let paths = self.layout.of(&id);
+        let paths = self.shared.layout.of(&id);
         let process = Process::hold(identity.pid).map_err(|error| match error.raw_os_error() {
             Some(code) if code == rustix::io::Errno::SRCH.raw_os_error() => AdoptError::Gone,
             _ => AdoptError::Watch(error),
@@ -398,43 +338,28 @@ impl Microvms {
             .await
             .map_err(ControlError::Io)?;
         let hello = control.hello().await?;
-        if hello.id != id.as_str() || hello.state != State::Running {
+        if hello.id != id.as_str() || !matches!(hello.state, State::Running | State::Paused) {
             return Err(AdoptError::Mismatch {
                 id: hello.id,
                 state: hello.state.name(),
             });
         }
-        tokio::spawn(report_exit(id, control));
-        Ok(Arc::new(Microvm {
-            process: Arc::new(process),
+        let machine = Microvm {
+            shared: self.shared.clone(),
             agent: Agent::new(&paths.vsock),
-            log: paths.log,
-        }))
-    }
-
-    async fn discard_machine(&self, id: SandboxId) {
-        let paths = self.layout.of(&id);
-        for folder in [&paths.run, &paths.state] {
-            if let Err(error) = tokio::fs::remove_dir_all(folder).await
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                tracing::warn!(sandbox = %id, folder = %folder.display(), %error, "a folder is left behind");
-            }
-        }
-        let Some(cgroups) = &self.cgroups else { return };
-        // A group stays busy for a moment after its last process was reaped, while the kernel lets go of it.
-        let backoff = Backoff::start();
-        for _ in 0..60 {
-            match cgroups.remove(&id) {
-                Ok(()) => return,
-                Err(_) => backoff.pause().await,
-            }
-        }
-        tracing::warn!(sandbox = %id, "a cgroup is left behind");
+            paths,
+            process: Arc::new(process),
+        };
+        machine.end_capture(&mut control, hello.state).await?;
+        let group = self.spawner.cgroups.as_ref();
+        let group = group.and_then(|cgroups| cgroups.of(identity.pid));
+        self.known.add(&id, identity, group);
+        tokio::spawn(report_exit(id, control));
+        Ok(Arc::new(machine))
     }
 
     async fn remove_snapshot(&self, id: SnapshotId) {
-        let folder = self.layout.snapshot(&id);
+        let folder = self.shared.layout.snapshot(&id);
         if let Err(error) = tokio::fs::remove_dir_all(&folder).await
             && error.kind() != std::io::ErrorKind::NotFound
         {
@@ -442,41 +367,6 @@ impl Microvms {
         }
     }
 
-    async fn sweep_all(&self, keep: HashSet<SandboxId>, snapshots: HashSet<SnapshotId>) -> Swept {
-        let kept: HashSet<PathBuf> = keep.iter().map(|id| self.layout.of(id).run).collect();
-        let mut swept = Swept::default();
-        for pid in machines_below(self.layout.run_dir()) {
-            let Ok(process) = Process::hold(pid) else {
-                continue;
-            };
-            // Looked up again now that the pidfd is held: the number may have changed hands.
-            let is_kept = kept
-                .iter()
-                .any(|run| machines_below(run).contains(&process.identity().pid));
-            if is_kept || !machines_below(self.layout.run_dir()).contains(&pid) {
-                continue;
-            }
-            process.kill();
-            process.exited().await;
-            swept.processes += 1;
-        }
-        let groups = self.cgroups.iter().flat_map(Cgroups::present);
-        let left: HashSet<_> = self.layout.present().into_iter().chain(groups).collect();
-        for id in left.difference(&keep) {
-            self.discard_machine(id.clone()).await;
-            swept.folders += 1;
-        }
-        for folder in self.layout.snapshots_present() {
-            let kept = folder
-                .file_name()
-                .and_then(|name| SnapshotId::parse(name.to_str()?))
-                .is_some_and(|id| snapshots.contains(&id));
-            if !kept && tokio::fs::remove_dir_all(&folder).await.is_ok() {
-                swept.folders += 1;
-            }
-        }
-        swept
-    }
 }
 
 impl Hypervisor for Microvms {
@@ -501,11 +391,11 @@ impl Hypervisor for Microvms {
     }
 
     fn discard(&self, id: SandboxId) -> BoxFuture<'_, ()> {
-        self.discard_machine(id).boxed()
+        async move { self.discard_machine(&id).await }.boxed()
     }
 
     fn has_snapshot(&self, id: &SnapshotId) -> bool {
-        self.layout.snapshot(id).is_dir()
+        self.shared.layout.snapshot(id).is_dir()
     }
 
     fn discard_snapshot(&self, id: SnapshotId) -> BoxFuture<'_, ()> {
@@ -538,12 +428,16 @@ impl Machine for Microvm {
         self.agent.metrics().boxed()
     }
 
-    fn snapshot(&self, _: SnapshotOrder) -> BoxFuture<'_, Result<Written, SnapshotError>> {
-        async { Err(SnapshotError::Lost("not yet".to_owned())) }.boxed()
+    fn snapshot(&self, order: SnapshotOrder) -> BoxFuture<'_, Result<Written, SnapshotError>> {
+        self.capture(order).boxed()
     }
 
-    fn roll_back(&self, _: SnapshotId, _: Plan) -> BoxFuture<'_, Result<Written, RollbackError>> {
-        async { Err(RollbackError::Lost("not yet".to_owned())) }.boxed()
+    fn roll_back(
+        &self,
+        to: SnapshotId,
+        plan: Plan,
+    ) -> BoxFuture<'_, Result<Written, RollbackError>> {
+        async move { self.go_back(&to, &plan).await }.boxed()
     }
 
     fn kill(&self) {
@@ -555,42 +449,17 @@ impl Machine for Microvm {
     }
 
     fn trim_logs(&self) {
-        let long = std::fs::metadata(&self.log).is_ok_and(|meta| meta.len() > PROCESS_LOG_BYTES);
-        if long && let Ok(log) = OpenOptions::new().write(true).open(&self.log) {
+        let log = &self.paths.log;
+        let long = std::fs::metadata(log).is_ok_and(|meta| meta.len() > PROCESS_LOG_BYTES);
+        if long && let Ok(log) = OpenOptions::new().write(true).open(log) {
             // The process appends (O_APPEND), so its next line goes to the new end.
             let _ = log.set_len(0);
         }
     }
 }
 
-/// What a sandbox has of its own, in a clone of its template's snapshot.
-fn clone_of(origin: Origin<'_>, plan: &Plan, paths: &MachinePaths) -> Option<RestoreArgs> {
-    let (snapshot, record) = match origin {
-        Origin::Kernel => return None,
-        Origin::Snapshot(snapshot) => (snapshot, false),
-        Origin::Recorded(snapshot) => (snapshot, true),
-    };
-    let overlay = DiskOverride {
-        overlay: Some(paths.overlay.clone()),
-        ..DiskOverride::default()
-    };
-    Some(RestoreArgs {
-        dir: snapshot.to_owned(),
-        disks: [("overlay".to_owned(), overlay)].into(),
-        vsock: Some(paths.vsock.clone()),
-        tap: plan.tap.as_ref().map(|tap| tap.name.clone()),
-        serial: Some(SerialConfig {
-            path: paths.serial.clone(),
-            max_bytes: SERIAL_LOG_BYTES,
-        }),
-        resume: true,
-        verify: false,
-        record,
-    })
-}
-
 /// What the agent is told.
-fn configuration(plan: &Plan, dns: &[Ipv4Addr]) -> Configure {
+pub(super) fn configuration(plan: &Plan, dns: &[Ipv4Addr]) -> Configure {
     let mut env = plan.template.env.clone();
     env.extend(plan.env.clone());
     let unix_time = SystemTime::now()
@@ -617,83 +486,6 @@ fn configuration(plan: &Plan, dns: &[Ipv4Addr]) -> Configure {
         code_interpreter: plan.template.code_interpreter,
         entropy,
     }
-}
-
-/// Connects to the control socket of a process that is about to bind it.
-async fn connect(path: &Path) -> Result<Control, ControlError> {
-    let backoff = Backoff::start();
-    loop {
-        match Control::connect(path).await {
-            Ok(control) => return Ok(control),
-            Err(error) => match error.kind() {
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
-                    backoff.pause().await;
-                }
-                _ => return Err(error.into()),
-            },
-        }
-    }
-}
-
-/// Waits for the first answer of the agent of a booting guest.
-async fn first_answer(agent: &Agent) -> Result<(), AgentError> {
-    let backoff = Backoff::start();
-    loop {
-        match agent.hello().await {
-            Ok(_) => return Ok(()),
-            Err(
-                AgentError::NotListening(_) | AgentError::NoMachine(_) | AgentError::TimedOut(_),
-            ) => {
-                backoff.pause().await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Logs why a machine ended, in its own words.
-async fn report_exit(id: SandboxId, control: Control) {
-    match control.exit_event().await {
-        Some(Event::Exited { reason, detail }) => {
-            tracing::info!(sandbox = %id, ?reason, detail, "the machine ended");
-        }
-        None => tracing::debug!(sandbox = %id, "the machine ended without a word"),
-    }
-}
-
-fn make_folder(path: &Path) -> Result<(), StartError> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| StartError::Folder {
-            path: path.to_owned(),
-            error,
-        })
-}
-
-/// The end of the process log and of the guest's console, fit for one log line.
-fn last_words(paths: &MachinePaths) -> String {
-    let words = [&paths.log, &paths.serial].map(|path| tail(path).unwrap_or_default());
-    let text = words.join(" | ");
-    let clean: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    match clean.trim_matches([' ', '|']) {
-        "" => "(none)".to_owned(),
-        words => words.to_owned(),
-    }
-}
-
-fn tail(path: &Path) -> std::io::Result<String> {
-    const LENGTH: u64 = 800;
-    let mut file = std::fs::File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LENGTH)))?;
-    let mut bytes = Vec::new();
-    file.take(LENGTH).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

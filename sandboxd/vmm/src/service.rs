@@ -8,13 +8,13 @@ use crate::config::MachineConfig;
 use crate::control::server::Service;
 use crate::control::{
     Booted, ErrorCode, ExitReason, Hello, Op, PROTOCOL, Ready, Recorded, Request, Response,
-    RestoreArgs, Restored, RollbackArgs, SnapshotArgs, StageArgs, State, Stats, Timestamps, Verdict,
-    judge,
+    RestoreArgs, Restored, RollbackArgs, SnapshotArgs, StageArgs, State, Stats, Timestamps,
+    Verdict, judge,
 };
 use crate::exit::{Exit, ExitCell};
 use crate::machine::{
-    BuildError, Machine, Options, Order, Prepared, RollbackError, Shape, build, fits, plan, restore,
-    stage, unstage,
+    BuildError, DeviceError, Machine, Options, Order, Prepared, RollbackError, Shape, build, fits,
+    plan, restore, stage, unstage,
 };
 use crate::process::{Status, monotonic_ns};
 use crate::snapshot::Opened;
@@ -417,7 +417,9 @@ fn refuse_build(id: u64, error: &BuildError, code: ErrorCode) -> Response {
         | BuildError::MissingOverride(_)
         | BuildError::UnusedOverride(_)
         | BuildError::OtherShape { .. } => ErrorCode::BadConfig,
-        BuildError::Snapshot(_) => ErrorCode::BadSnapshot,
+        BuildError::Snapshot(_) | BuildError::Device(DeviceError::Snapshot(_)) => {
+            ErrorCode::BadSnapshot
+        }
         _ => code,
     };
     Response::error(Some(id), code, error.to_string())

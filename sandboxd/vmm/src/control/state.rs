@@ -89,10 +89,7 @@ mod tests {
         );
         let dir = r#"{"dir":"/d"}"#;
         assert_eq!(parsed("restore", dir), [Do, Do, Refuse, Refuse, Refuse]);
-        assert_eq!(
-            parsed("stage", dir),
-            [Refuse, Do, Refuse, Refuse, Refuse]
-        );
+        assert_eq!(parsed("stage", dir), [Refuse, Do, Refuse, Refuse, Refuse]);
         assert_eq!(
             parsed("snapshot", dir),
             [Refuse, Refuse, Refuse, Do, Refuse]
