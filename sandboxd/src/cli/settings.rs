@@ -352,11 +352,7 @@ impl Options {
 
 /// How many processes may wait, on a host that has `memory_mib` for sandboxes. The default is lower where they would take
 /// more than a hundredth of that.
-fn pool(
-    min: Option<u32>,
-    max: Option<u32>,
-    memory_mib: u64,
-) -> Result<PoolLimits, SettingsError> {
+fn pool(min: Option<u32>, max: Option<u32>, memory_mib: u64) -> Result<PoolLimits, SettingsError> {
     /// What a process that waits takes, in MiB: its own memory, and the pages that its guest is known to write.
     const WAITING_MIB: u64 = 5;
     const LEAST: u32 = 1;

@@ -171,10 +171,7 @@ pub struct Session {
 
 impl Session {
     /// Sends both opening lines and the first request without waiting in between, and reads all three answers.
-    async fn open<T: DeserializeOwned>(
-        agent: &Agent,
-        call: Call,
-    ) -> Result<(Self, T), AgentError> {
+    async fn open<T: DeserializeOwned>(agent: &Agent, call: Call) -> Result<(Self, T), AgentError> {
         let mut stream = UnixStream::connect(&agent.socket)
             .await
             .map_err(AgentError::NoMachine)?;
@@ -245,9 +242,9 @@ impl Session {
             .map_err(AgentError::NotListening)?;
         match line.last() {
             Some(b'\n') => Ok(line),
-            _ if line.len() < most => {
-                Err(AgentError::NotListening(io::ErrorKind::UnexpectedEof.into()))
-            }
+            _ if line.len() < most => Err(AgentError::NotListening(
+                io::ErrorKind::UnexpectedEof.into(),
+            )),
             _ => Err(AgentError::Protocol(format!(
                 "{} bytes without an end of line",
                 line.len()

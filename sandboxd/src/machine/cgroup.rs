@@ -217,7 +217,13 @@ mod tests {
         assert_eq!(name("0::/sandboxd/pabc\n"), Some("pabc".to_owned()));
         let hybrid = "5:memory:/x\n0::/outer/sandboxd/iabc\n";
         assert_eq!(name(hybrid), Some("iabc".to_owned()));
-        for other in ["", "0::/\n", "0::/sandboxd\n", "0::/user/iabc\n", "0::/sandboxd/a-b\n"] {
+        for other in [
+            "",
+            "0::/\n",
+            "0::/sandboxd\n",
+            "0::/user/iabc\n",
+            "0::/sandboxd/a-b\n",
+        ] {
             assert_eq!(name(other), None, "{other}");
         }
         // A dead process's group that was removed meanwhile.

@@ -17,13 +17,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use vmm::config::MachineConfig;
 use vmm::control::{
-<<<<<<< HEAD
     ErrorBody, Event, Hello, MAX_LINE, Op, Ready, Recorded, Request, RestoreArgs, Restored,
-    ServerLine, SnapshotArgs, Snapshotted, StageArgs,
-=======
-    ErrorBody, Event, Hello, MAX_LINE, Op, Recorded, Request, RestoreArgs, Restored, RollbackArgs,
-    ServerLine, SnapshotArgs, Snapshotted,
->>>>>>> main
+    RollbackArgs, ServerLine, SnapshotArgs, Snapshotted, StageArgs,
 };
 use vmm::machine::Shape;
 

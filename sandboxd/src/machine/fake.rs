@@ -157,10 +157,7 @@ impl Hypervisor for FakeHypervisor {
             for (stage, ms) in took.into_iter().zip(1..) {
                 stages.add(stage, Duration::from_millis(ms));
             }
-            Ok(Started {
-                machine,
-                stages,
-            })
+            Ok(Started { machine, stages })
         }
         .boxed()
     }

@@ -366,7 +366,6 @@ impl Microvms {
             tracing::warn!(snapshot = %id, folder = %folder.display(), %error, "a snapshot is left behind");
         }
     }
-
 }
 
 impl Hypervisor for Microvms {

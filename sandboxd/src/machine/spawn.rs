@@ -134,7 +134,9 @@ impl Spawner {
             .open(&paths.log)
             .map_err(failed)?;
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-        let theirs: OwnedFd = theirs.into_std().map_err(failed)?.into();
+        let theirs = theirs.into_std().map_err(failed)?;
+        // What a program expects of its standard input.
+        theirs.set_nonblocking(false).map_err(failed)?;
         let mut command = Command::new(program);
         command
             .arg("--id")
@@ -142,7 +144,7 @@ impl Spawner {
             .arg("--control")
             .arg(&paths.control)
             .arg("--control-stdin")
-            .stdin(theirs)
+            .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
             .stderr(log)
             .env_clear()

@@ -148,7 +148,9 @@ impl Stages {
 
     /// How long a stage took; `None` when it did not happen.
     pub fn of(&self, stage: Stage) -> Option<Duration> {
-        self.taken().find(|(s, _)| *s == stage).map(|(_, time)| time)
+        self.taken()
+            .find(|(s, _)| *s == stage)
+            .map(|(_, time)| time)
     }
 
     /// The stages that happened, in order.

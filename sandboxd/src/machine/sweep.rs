@@ -61,7 +61,9 @@ impl Microvms {
     pub(super) async fn discard_machine(&self, id: &SandboxId) {
         let group = self.known.remove(id);
         self.spawner.remove_folders(id).await;
-        self.spawner.remove_group(group.as_ref().unwrap_or(id)).await;
+        self.spawner
+            .remove_group(group.as_ref().unwrap_or(id))
+            .await;
     }
 
     pub(super) async fn sweep_all(

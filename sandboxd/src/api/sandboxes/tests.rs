@@ -36,7 +36,14 @@ async fn the_second_create_secures_and_gives_five_minutes() {
     });
     let (names, times): (Vec<_>, Vec<_>) = stages.unzip();
     let expected = [
-        "queue", "store", "pool", "resume", "agent", "configure", "other", "total",
+        "queue",
+        "store",
+        "pool",
+        "resume",
+        "agent",
+        "configure",
+        "other",
+        "total",
     ];
     assert_eq!(names, expected);
     // What the fake machine says it took.

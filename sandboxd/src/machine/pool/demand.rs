@@ -222,7 +222,8 @@ mod tests {
             let before = demand(start, &takes, standing);
             let target = before.target(now, limits);
             prop_assert!(target <= most);
-            prop_assert!(target >= if standing { least.min(most) } else { 0 });
+            let floor = if standing { least.min(most) } else { 0 };
+            prop_assert!(target >= floor);
             takes.push(more);
             takes.sort_unstable();
             let with_more = demand(start, &takes, standing);
