@@ -21,7 +21,7 @@ use crate::{script, signals};
 /// The longest that one measurement may take. A lab is slow.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 
-/// Measure a daemon brought up for it: latencies of creates, or how many sandboxes fit.
+/// Measure a daemon brought up for it: latencies of creates, what clones share, how many sandboxes fit.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -56,6 +56,24 @@ enum What {
         #[arg(long, default_value = "base")]
         template: String,
     },
+    /// Rounds of checkpoint, rollback, snapshot, fork, pause and resume, each checked.
+    Lifecycle {
+        /// How many.
+        #[arg(long, short, default_value_t = 200)]
+        number: u32,
+        /// Made from this template.
+        #[arg(long, default_value = "base")]
+        template: String,
+    },
+    /// Clones of a warm template: nothing that is theirs alone may repeat, every clock is right.
+    Clones {
+        /// How many.
+        #[arg(long, short, default_value_t = 64)]
+        number: u32,
+        /// Made from this template, which has a code interpreter.
+        #[arg(long, default_value = "code-interpreter-v1")]
+        template: String,
+    },
     /// Sandboxes alive at the same time: what each costs, and how many fit.
     Density {
         /// How many.
@@ -84,16 +102,15 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
     };
     std::fs::create_dir_all(&out)?;
     let mut flags = args.flags.clone();
+    let common = |number: u32, template: &str| {
+        let number = ["--number".to_owned(), number.to_string()];
+        let template = ["--template".to_owned(), template.to_owned()];
+        Vec::from_iter(number.into_iter().chain(template))
+    };
     let (name, mut words) = match &args.what {
-        What::Creates { number, template } => (
-            "creates",
-            vec![
-                "--number".to_owned(),
-                number.to_string(),
-                "--template".to_owned(),
-                template.clone(),
-            ],
-        ),
+        What::Creates { number, template } => ("creates", common(*number, template)),
+        What::Lifecycle { number, template } => ("lifecycle", common(*number, template)),
+        What::Clones { number, template } => ("clones", common(*number, template)),
         What::Density {
             number,
             template,
@@ -109,17 +126,9 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
                 ),
                 "--metrics-interval-seconds=0".to_owned(),
             ]);
-            (
-                "density",
-                vec![
-                    "--number".to_owned(),
-                    number.to_string(),
-                    "--template".to_owned(),
-                    template.clone(),
-                    "--memory-mib".to_owned(),
-                    memory_mib.to_string(),
-                ],
-            )
+            let mut words = common(*number, template);
+            words.extend(["--memory-mib".to_owned(), memory_mib.to_string()]);
+            ("density", words)
         }
     };
     let folder = out.join(name);
