@@ -47,6 +47,7 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
     assert_eq!(settings.listen.to_string(), "0.0.0.0:80");
     assert_eq!(settings.limits.sandboxes, 7);
     assert_eq!(settings.limits.memory_mib, 9_000);
+    assert_eq!(settings.memory_floor_mib, None);
     assert_eq!(settings.default_egress, Verdict::Allow);
     assert_eq!(settings.metrics_interval, None);
     assert_eq!(settings.start_timeout, Duration::from_secs(60));
@@ -74,6 +75,19 @@ fn the_pool_fits_the_host_and_what_was_asked_for() {
     assert_eq!(pool(&["--pool-min", "3"], 100).unwrap(), (3, 3));
     let error = pool(&["--pool-min", "3", "--pool-max", "2"], 100).unwrap_err();
     insta::assert_snapshot!(error, @"--pool-min must be at most --pool-max.");
+}
+
+#[test]
+fn a_host_that_promises_more_than_it_has_keeps_a_floor() {
+    let dir = tempfile::tempdir().unwrap();
+    let floor = |promised: &str, available| {
+        let given = options(&["--memory-limit-mib", promised]);
+        let settings = given.over(files(dir.path())).settle(available).unwrap();
+        settings.memory_floor_mib
+    };
+    assert_eq!(floor("10000", 10_000), None);
+    assert_eq!(floor("10001", 10_000), Some(500));
+    assert_eq!(floor("2000", 1_000), Some(256));
 }
 
 #[test]
