@@ -181,19 +181,36 @@ mod tests {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        let machines = || {
-            let left = Inventory::take(&Host::Direct, &folders).unwrap();
-            let left = left.beyond(&before).into_iter();
-            left.filter(|line| line.starts_with("process: microvm"))
-                .count()
+        let called = format!("{}\0-c", machine.display());
+        let found = || {
+            let mut pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+                let name = entry.ok()?.file_name().into_string().ok()?;
+                name.parse::<u32>().ok()
+            });
+            let ours = |pid: &u32| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                line.starts_with(called.as_bytes())
+            };
+            pids.find(ours)
         };
-        std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(machines(), 0);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let pid = loop {
+            if let Some(pid) = found() {
+                break pid;
+            }
+            assert!(Instant::now() < deadline, "it starts");
+        };
+        let leaks = || {
+            let left = Inventory::take(&Host::Direct, &folders).unwrap();
+            left.beyond(&before)
+                .contains(&format!("process: microvm {pid}"))
+        };
+        assert!(!leaks());
         let files = Inventory::take(&Host::Direct, &folders).unwrap();
         let named = |line: &String| line.starts_with("file") && line.ends_with("pwaiting");
         assert!(!files.0.iter().any(named), "{files:?}");
         std::fs::rename(&waiting, folders.run.join("isandbox")).unwrap();
-        assert_eq!(machines(), 1);
+        assert!(leaks());
         drop(child.stdin.take());
         let _ = child.wait();
     }
