@@ -13,6 +13,7 @@
 //! kernel panics and the microVM exits: a failure before the services run is told on the console and ends PID 1.
 
 mod entropy;
+mod files;
 mod guest;
 mod mounts;
 mod netlink;
