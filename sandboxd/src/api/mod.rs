@@ -18,6 +18,7 @@ mod logs;
 mod metrics;
 mod network;
 mod openapi;
+mod pausing;
 mod refused;
 pub mod routes;
 mod sandboxes;

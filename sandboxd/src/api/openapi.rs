@@ -18,7 +18,7 @@ fn add<T: ToSchema>(schemas: &mut Map<String, Value>) {
 }
 
 fn schemas() -> Map<String, Value> {
-    use super::{error, lifetime, logs, metrics, sandboxes, templates};
+    use super::{error, lifetime, logs, metrics, pausing, sandboxes, templates};
     let mut map = Map::new();
     add::<error::ErrorBody>(&mut map);
     add::<sandboxes::wire::CreateRequest>(&mut map);
@@ -28,6 +28,8 @@ fn schemas() -> Map<String, Value> {
     add::<lifetime::wire::TimeoutRequest>(&mut map);
     add::<lifetime::wire::RefreshRequest>(&mut map);
     add::<lifetime::wire::ConnectRequest>(&mut map);
+    add::<pausing::wire::PauseRequest>(&mut map);
+    add::<pausing::wire::ResumeRequest>(&mut map);
     add::<crate::egress::options::NetworkUpdate>(&mut map);
     add::<metrics::wire::SandboxMetric>(&mut map);
     add::<metrics::wire::LatestMetrics>(&mut map);

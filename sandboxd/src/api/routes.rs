@@ -56,6 +56,7 @@ pub fn all() -> impl Iterator<Item = &'static Route> {
         super::sandboxes::ROUTES,
         super::listing::ROUTES,
         super::lifetime::ROUTES,
+        super::pausing::ROUTES,
         super::network::ROUTES,
         super::metrics::ROUTES,
         super::logs::ROUTES,

@@ -98,6 +98,7 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
         hypervisor: Arc::new(hypervisor),
         egress,
         admission: Admission::new(settings.limits),
+        templates: templates.clone(),
         telemetry: Arc::new(Telemetry::default()),
         bounds: Bounds {
             longest_life: settings.max_lifetime,

@@ -29,8 +29,6 @@ macro_rules! refused {
 
 /// The routes that are refused.
 pub const ROUTES: &[Route] = refused! {
-    POST "/sandboxes/{sandboxID}/pause" "Pausing a sandbox"
-    POST "/sandboxes/{sandboxID}/resume" "Resuming a paused sandbox"
     POST "/sandboxes/{sandboxID}/snapshots" "Taking a snapshot of a sandbox"
     POST "/sandboxes/{sandboxID}/fork" "Forking a sandbox"
     GET "/snapshots" "Listing snapshots"

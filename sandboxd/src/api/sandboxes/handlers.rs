@@ -9,7 +9,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::{Body, Id};
 use crate::api::{App, no_content};
 use crate::ids::SandboxId;
-use crate::lifecycle::manager::{Created, Spec};
+use crate::lifecycle::create::{Created, Spec};
 use crate::machine::Stages;
 use crate::moment::Moment;
 use crate::store::idempotency::Begin;
@@ -77,7 +77,7 @@ async fn create_with_key(
 }
 
 pub async fn show(State(app): State<App>, Id(id): Id) -> Result<Response, ApiError> {
-    let sandbox = app.manager.running(&id);
+    let sandbox = app.manager.known(&id);
     let view = sandbox.and_then(|sandbox| sandbox.view());
     let view = view.ok_or_else(|| ApiError::NoSandbox(id.to_string()))?;
     let detail = SandboxDetail::new(&view, app.domain.as_deref());
@@ -122,7 +122,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     Ok(Some(key.to_owned()))
 }
 
-fn answer(app: &App, created: &Created) -> Response {
+/// A sandbox that was created or resumed, with the stages of its start.
+pub fn answer(app: &App, created: &Created) -> Response {
     let sandbox = Sandbox::new(&created.view, app.domain.as_deref());
     let mut response = (StatusCode::CREATED, axum::Json(sandbox)).into_response();
     if let Ok(value) = HeaderValue::from_str(&server_timing(&created.stages)) {

@@ -9,8 +9,10 @@ use utoipa::ToSchema;
 use crate::api::error::ApiError;
 use crate::egress::options::{NetworkRequest, is_empty};
 use crate::egress::{Options, Verdict};
-use crate::lifecycle::manager::Spec;
-use crate::lifecycle::sandbox::{Network, View};
+use crate::lifecycle::create::Spec;
+use crate::lifecycle::sandbox::{Network, PauseMode, View};
+use crate::lifecycle::state::OnTimeout as End;
+use crate::machine::Source;
 use crate::moment::Moment;
 use crate::templates::{Reference, Templates};
 
@@ -38,11 +40,11 @@ pub struct CreateRequest {
     pub template_id: String,
     /// Seconds to live, at least 1; 300 when absent (15 in the first version).
     pub timeout: Option<i64>,
-    /// Not supported; must be absent or false.
+    /// Whether the sandbox is paused at the end of its time, instead of killed.
     pub auto_pause: Option<bool>,
-    /// Not supported; must be absent or true.
+    /// Whether it is paused with its memory then (the default), or with its disk alone.
     pub auto_pause_memory: Option<bool>,
-    /// Not supported; must be absent or disabled.
+    /// Whether traffic wakes it.
     pub auto_resume: Option<AutoResume>,
     /// Whether the sandbox's services ask for a token; always in the second version.
     pub secure: Option<bool>,
@@ -117,7 +119,7 @@ pub struct ListedSandbox {
     /// When it began to run.
     #[schema(value_type = String)]
     pub started_at: Moment,
-    /// When it will be ended.
+    /// When it will be ended; when it was paused, of a paused one.
     #[schema(value_type = String)]
     pub end_at: Moment,
     /// Virtual processors.
@@ -130,7 +132,7 @@ pub struct ListedSandbox {
     pub disk_size_mb: u32,
     /// Labels of the client.
     pub metadata: BTreeMap<String, String>,
-    /// `running`.
+    /// Whether it runs.
     pub state: State,
     /// Version of the sandbox's services.
     pub envd_version: String,
@@ -155,6 +157,19 @@ pub struct SandboxDetail {
     pub network: Option<Value>,
     /// What happens at the end of its time.
     pub lifecycle: Lifecycle,
+    /// What was kept of it, while it is paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_mode: Option<ShownPauseMode>,
+}
+
+/// What was kept of a paused sandbox.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ShownPauseMode {
+    /// Memory and disk.
+    Full,
+    /// The disk.
+    Filesystem,
 }
 
 /// What happens at the end of a sandbox's time.
@@ -163,7 +178,7 @@ pub struct SandboxDetail {
 pub struct Lifecycle {
     /// Whether traffic wakes it.
     pub auto_resume: bool,
-    /// `kill`.
+    /// Killed or paused.
     pub on_timeout: OnTimeout,
 }
 
@@ -173,6 +188,8 @@ pub struct Lifecycle {
 pub enum OnTimeout {
     /// The sandbox is killed.
     Kill,
+    /// The sandbox is paused.
+    Pause,
 }
 
 /// State of a sandbox.
@@ -189,10 +206,10 @@ impl Sandbox {
     /// A sandbox as create and connect show it.
     pub fn new(view: &View, domain: Option<&str>) -> Self {
         Self {
-            template_id: view.facts.template_id.clone(),
+            template_id: view.facts.shown_template().to_owned(),
             sandbox_id: view.id.to_string(),
             client_id: CLIENT_ID.to_owned(),
-            alias: view.facts.alias.clone(),
+            alias: view.facts.shown_alias().map(str::to_owned),
             envd_version: agent_protocol::ENVD_VERSION.to_owned(),
             envd_access_token: view.facts.access_token.clone(),
             traffic_access_token: view.facts.traffic_token.clone(),
@@ -205,8 +222,8 @@ impl From<&View> for ListedSandbox {
     fn from(view: &View) -> Self {
         let facts = &view.facts;
         Self {
-            template_id: facts.template_id.clone(),
-            alias: facts.alias.clone(),
+            template_id: facts.shown_template().to_owned(),
+            alias: facts.shown_alias().map(str::to_owned),
             sandbox_id: view.id.to_string(),
             client_id: CLIENT_ID.to_owned(),
             started_at: view.span.started_at,
@@ -215,7 +232,10 @@ impl From<&View> for ListedSandbox {
             memory_mb: facts.memory_mib,
             disk_size_mb: facts.disk_mib,
             metadata: facts.metadata.clone(),
-            state: State::Running,
+            state: match view.paused {
+                None => State::Running,
+                Some(_) => State::Paused,
+            },
             envd_version: agent_protocol::ENVD_VERSION.to_owned(),
         }
     }
@@ -231,9 +251,16 @@ impl SandboxDetail {
             domain: domain.map(str::to_owned),
             network: view.network.wire.clone(),
             lifecycle: Lifecycle {
-                auto_resume: false,
-                on_timeout: OnTimeout::Kill,
+                auto_resume: view.facts.auto_resume,
+                on_timeout: match view.on_timeout {
+                    End::Kill => OnTimeout::Kill,
+                    End::Pause { .. } => OnTimeout::Pause,
+                },
             },
+            pause_mode: view.paused.map(|mode| match mode {
+                PauseMode::Full => ShownPauseMode::Full,
+                PauseMode::Filesystem => ShownPauseMode::Filesystem,
+            }),
         }
     }
 }
@@ -277,6 +304,7 @@ impl CreateRequest {
                 "a sandbox without public traffic must be secure",
             ));
         }
+        let auto_resume = self.auto_resume.is_some_and(|auto| auto.enabled);
         let env = self.env_vars.unwrap_or_default();
         let metadata = self.metadata.unwrap_or_default();
         pairs("metadata", &metadata)?;
@@ -290,9 +318,15 @@ impl CreateRequest {
         }
         let wire = (network != NetworkRequest::default())
             .then(|| serde_json::to_value(&network).unwrap_or_default());
+        let on_timeout = on_timeout(self.auto_pause, self.auto_pause_memory, auto_resume)?;
         Ok(Spec {
             template: template(&self.template_id, templates)?,
+            source: Source::Template,
+            origin: None,
             timeout,
+            on_timeout,
+            auto_resume,
+            auto_checkpoint: None,
             metadata,
             env,
             secure,
@@ -313,8 +347,6 @@ impl CreateRequest {
             .as_ref()
             .is_none_or(|iam| is_empty(iam) || *iam == serde_json::json!({"tokens": {}}));
         let unsupported = [
-            ("autoPause", self.auto_pause == Some(true)),
-            ("autoResume", self.auto_resume.is_some_and(|a| a.enabled)),
             ("mcp", self.mcp.is_some()),
             ("iam", !no_tokens),
             ("volumeMounts", !off(&self.volume_mounts)),
@@ -322,13 +354,27 @@ impl CreateRequest {
         if let Some((name, _)) = unsupported.into_iter().find(|(_, asked)| *asked) {
             return Err(ApiError::Option(name));
         }
-        if self.auto_pause_memory == Some(false) {
-            return Err(field(
-                "autoPauseMemory",
-                "it has a meaning only with autoPause",
-            ));
-        }
         Ok(())
+    }
+}
+
+/// What becomes of a sandbox at the end of its time.
+fn on_timeout(
+    auto_pause: Option<bool>,
+    memory: Option<bool>,
+    auto_resume: bool,
+) -> Result<End, ApiError> {
+    match (auto_pause.unwrap_or(false), memory.unwrap_or(true)) {
+        (false, true) => Ok(End::Kill),
+        (false, false) => Err(field(
+            "autoPauseMemory",
+            "it has a meaning only with autoPause",
+        )),
+        (true, false) if auto_resume => Err(field(
+            "autoPauseMemory",
+            "traffic wakes only sandboxes that are paused with their memory",
+        )),
+        (true, memory) => Ok(End::Pause { memory }),
     }
 }
 
