@@ -90,6 +90,22 @@ pub enum ApiError {
     /// No such template.
     #[error("The template `{0}` was not found.")]
     NoTemplate(String),
+    /// A sandbox was created from the snapshot and is not gone.
+    #[error(
+        "The snapshot `{snapshot}` cannot be deleted: the sandbox `{sandbox}` was created from it and is not gone."
+    )]
+    SnapshotInUse {
+        /// The snapshot.
+        snapshot: String,
+        /// The sandbox.
+        sandbox: String,
+    },
+    /// No such checkpoint.
+    #[error("The checkpoint `{0}` was not found.")]
+    NoCheckpoint(String),
+    /// The name of a checkpoint is taken.
+    #[error("There is a checkpoint `{0}` already: delete it first, or use another name.")]
+    CheckpointExists(String),
     /// No such route.
     #[error("There is no {0} in this API.")]
     NoRoute(String),
@@ -128,6 +144,9 @@ pub enum ApiError {
         "The sandbox `{0}` could not be written down; it runs on. The server's log has the details."
     )]
     SnapshotFailed(String),
+    /// The rollback failed.
+    #[error("The sandbox `{0}` could not go back; it runs on. The server's log has the details.")]
+    NotRolledBack(String),
     /// The sandbox did not survive.
     #[error("The sandbox `{0}` did not survive the operation. The server's log has the details.")]
     Lost(String),
@@ -159,15 +178,18 @@ impl ApiError {
             | Self::Field { .. }
             | Self::Query(_)
             | Self::Option(_)
+            | Self::SnapshotInUse { .. }
             | Self::Network(_) => (S::BAD_REQUEST, None, Unsaid),
             Self::Feature(_) => (S::NOT_IMPLEMENTED, None, Never),
-            Self::NoSandbox(_) | Self::NoTemplate(_) | Self::NoRoute(_) => {
+            Self::NoSandbox(_) | Self::NoTemplate(_) | Self::NoCheckpoint(_) | Self::NoRoute(_) => {
                 (S::NOT_FOUND, None, Unsaid)
             }
             Self::Method(_) => (S::METHOD_NOT_ALLOWED, None, Unsaid),
-            Self::BeingKilled(_) | Self::Running(_) | Self::Paused(_) | Self::NotRunning(_) => {
-                (S::CONFLICT, None, Unsaid)
-            }
+            Self::BeingKilled(_)
+            | Self::Running(_)
+            | Self::Paused(_)
+            | Self::NotRunning(_)
+            | Self::CheckpointExists(_) => (S::CONFLICT, None, Unsaid),
             Self::InTransition(_) => (S::CONFLICT, None, After(1)),
             Self::TooLarge(_) => (S::PAYLOAD_TOO_LARGE, None, Unsaid),
             Self::Full(_) => (
@@ -193,9 +215,10 @@ impl ApiError {
                 Some("sandbox_snapshot_guest_agent_unresponsive"),
                 Never,
             ),
-            Self::SnapshotFailed(_) | Self::Lost(_) | Self::GuestSilent(_) => {
-                (S::INTERNAL_SERVER_ERROR, None, Never)
-            }
+            Self::SnapshotFailed(_)
+            | Self::NotRolledBack(_)
+            | Self::Lost(_)
+            | Self::GuestSilent(_) => (S::INTERNAL_SERVER_ERROR, None, Never),
             Self::Internal => (
                 S::INTERNAL_SERVER_ERROR,
                 Some("internal_server_error"),
@@ -222,6 +245,7 @@ impl ApiError {
         let name = || id.to_string();
         match error {
             CaptureError::Refused(refusal) => Self::refused(refusal, id.as_str()),
+            CaptureError::Exists(checkpoint) => Self::CheckpointExists(checkpoint),
             CaptureError::Aborted => Self::NoSandbox(name()),
             CaptureError::Snapshot(SnapshotError::Unresponsive(_)) => Self::Unresponsive(name()),
             CaptureError::Snapshot(SnapshotError::Control(_)) => Self::SnapshotFailed(name()),
@@ -246,14 +270,22 @@ impl ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let (status, error_code, retry) = self.row();
-        let body = ErrorBody {
+impl ApiError {
+    /// Its body.
+    pub fn body(&self) -> ErrorBody {
+        let (status, error_code, _) = self.row();
+        ErrorBody {
             code: status.as_u16(),
             message: self.to_string(),
             error_code,
-        };
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, _, retry) = self.row();
+        let body = self.body();
         let mut response = (status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -351,6 +383,10 @@ mod tests {
             | ApiError::InTransition(_)
             | ApiError::Unresponsive(_)
             | ApiError::SnapshotFailed(_)
+            | ApiError::SnapshotInUse { .. }
+            | ApiError::NoCheckpoint(_)
+            | ApiError::CheckpointExists(_)
+            | ApiError::NotRolledBack(_)
             | ApiError::Lost(_)
             | ApiError::NoTemplate(_)
             | ApiError::NoRoute(_)
@@ -384,6 +420,13 @@ mod tests {
             ApiError::InTransition("iabc".into()),
             ApiError::Unresponsive("iabc".into()),
             ApiError::SnapshotFailed("iabc".into()),
+            ApiError::SnapshotInUse {
+                snapshot: "mine".into(),
+                sandbox: "iabc".into(),
+            },
+            ApiError::NoCheckpoint("before".into()),
+            ApiError::CheckpointExists("before".into()),
+            ApiError::NotRolledBack("iabc".into()),
             ApiError::Lost("iabc".into()),
             ApiError::NoTemplate("nope".into()),
             ApiError::NoRoute("/nope".into()),

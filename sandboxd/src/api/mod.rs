@@ -10,8 +10,10 @@
 //! ([`routes`]), from which both the router and the OpenAPI document are made.
 
 pub mod auth;
+mod checkpoints;
 pub mod error;
 mod extract;
+mod forks;
 mod lifetime;
 mod listing;
 mod logs;
@@ -23,6 +25,7 @@ mod refused;
 pub mod routes;
 mod sandboxes;
 mod service;
+mod snapshot;
 mod templates;
 
 use std::ops::Deref;

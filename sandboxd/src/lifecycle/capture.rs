@@ -4,6 +4,11 @@
 //!   row (not whole) ─► machine writes ─┬─► the caller says that it is whole
 //!                                      └─ failed, or the sandbox was killed meanwhile ─► folder removed ─► row removed
 //! ```
+//!
+//! A capture in place (snapshots, forks, checkpoints) is the operation behind `Capturing`: the sandbox serves on, its
+//! processes stand still for a moment.
+
+use std::sync::Arc;
 
 use super::manager::Manager;
 use super::sandbox::Sandbox;
@@ -12,7 +17,8 @@ use crate::ids::{IdError, SnapshotId};
 use crate::machine::{After, SnapshotError, SnapshotOrder, Written};
 use crate::moment::Moment;
 use crate::store::StoreError;
-use crate::store::snapshots::{Kind, SavedCapture};
+use crate::store::captures::{Kind, SavedCapture};
+use crate::store::sandboxes::SavedPhase;
 
 /// Why no snapshot was taken.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +35,9 @@ pub enum CaptureError {
     /// The machine could not be written down.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// There is a checkpoint of that name.
+    #[error("There is a checkpoint `{0}` already.")]
+    Exists(String),
     /// The sandbox was killed meanwhile.
     #[error("The sandbox was killed meanwhile.")]
     Aborted,
@@ -45,13 +54,63 @@ impl CaptureError {
 }
 
 impl Manager {
-    /// Takes a snapshot of a sandbox's machine. When it fails, nothing of it is left.
+    /// Takes a snapshot of a sandbox in place. It is taken even when the caller stops waiting.
+    pub(super) async fn capture(
+        self: &Arc<Self>,
+        sandbox: &Arc<Sandbox>,
+        row: SavedCapture,
+    ) -> Result<SavedCapture, CaptureError> {
+        let (manager, captured) = (self.clone(), sandbox.clone());
+        self.turn(sandbox, Event::Capture, async move {
+            let result = manager.write_in_place(&captured, row).await;
+            manager.captured(&captured, result).await
+        })
+        .await?
+    }
+
+    /// Reports the outcome of an operation behind `Capturing`.
+    pub(super) async fn captured<T>(
+        self: &Arc<Self>,
+        sandbox: &Arc<Sandbox>,
+        result: Result<T, CaptureError>,
+    ) -> Result<T, CaptureError> {
+        if let Err(error) = self.parts.store.end_work(sandbox.id.clone()).await {
+            tracing::error!(sandbox = %sandbox.id, %error, "its row says that a snapshot of it is being taken");
+        }
+        let outcome = match &result {
+            Ok(_) => Event::Done(Moment::now()),
+            Err(error) => error.outcome(),
+        };
+        let _ = self.drive(sandbox, outcome).await;
+        result
+    }
+
+    /// Takes a snapshot of a machine that goes on.
+    pub(super) async fn write_in_place(
+        &self,
+        sandbox: &Sandbox,
+        row: SavedCapture,
+    ) -> Result<SavedCapture, CaptureError> {
+        let store = &self.parts.store;
+        store
+            .begin_work(sandbox.id.clone(), SavedPhase::Capturing, None)
+            .await?;
+        let mut row = self.write_snapshot(sandbox, row, After::GoOn).await?;
+        if let Err(error) = store.mark_whole(row.id.clone()).await {
+            self.drop_snapshot(row.id).await;
+            return Err(error.into());
+        }
+        row.whole = true;
+        Ok(row)
+    }
+
+    /// Takes a snapshot of a sandbox's machine, and gives its row. When it fails, nothing of it is left.
     pub(super) async fn write_snapshot(
         &self,
         sandbox: &Sandbox,
         row: SavedCapture,
         after: After,
-    ) -> Result<Written, CaptureError> {
+    ) -> Result<SavedCapture, CaptureError> {
         let id = row.id.clone();
         let order = SnapshotOrder {
             id: id.clone(),
@@ -66,26 +125,26 @@ impl Manager {
         };
         let machine = machine.ok_or(CaptureError::Aborted)?;
         let write = async {
-            self.parts.store.insert_snapshot(row).await?;
-            tokio::select! {
+            let row = self.parts.store.insert_snapshot(row).await?;
+            let written: Result<Written, CaptureError> = tokio::select! {
                 biased;
                 () = abort.cancelled() => {
                     // Nothing writes to the folder any more once the process is dead.
                     machine.exited().await;
                     Err(CaptureError::Aborted)
                 }
-                written = machine.snapshot(order) => Ok(written?),
-            }
+                written = machine.snapshot(order) => written.map_err(CaptureError::from),
+            };
+            tracing::info!(sandbox = %sandbox.id, snapshot = %row.id, ?written, "snapshot");
+            written.map(|_| row)
         };
         let written = write.await;
-        match &written {
-            Ok(written) => {
-                tracing::info!(sandbox = %sandbox.id, snapshot = %id, ?written, "snapshot taken");
+        if let Err(error) = &written {
+            if matches!(error, CaptureError::Snapshot(SnapshotError::Lost(_))) {
+                machine.exited().await;
             }
-            Err(error) => {
-                tracing::warn!(sandbox = %sandbox.id, snapshot = %id, %error, "no snapshot");
-                self.drop_snapshot(id).await;
-            }
+            tracing::warn!(sandbox = %sandbox.id, snapshot = %id, %error, "no snapshot");
+            self.drop_snapshot(id).await;
         }
         written
     }

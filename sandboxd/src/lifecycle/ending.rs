@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::manager::Manager;
 use super::sandbox::Sandbox;
 use super::state::{Event, Reason};
-use crate::store::snapshots::Kind;
+use crate::store::captures::Kind;
 
 impl Manager {
     /// Releases everything that a sandbox used for its machine, once that is dead.

@@ -16,6 +16,8 @@
 //! | [`create`] | a machine for a new sandbox |
 //! | [`capture`] | a snapshot of a machine: what pausing, snapshots, forks and checkpoints share |
 //! | [`pause`], [`resume`] | a snapshot in the place of the machine, and back |
+//! | [`snapshots`], [`fork`] | new sandboxes from a running one, later or at once |
+//! | [`checkpoints`], [`rollback`] | going back in place |
 //! | [`ending`] | giving everything back |
 //! | [`sampling`] | samples of resource use, bounds of logs |
 //! | [`recovery`] | what a starting daemon does with what an earlier one left |
@@ -30,18 +32,24 @@
 //! 4. Changes of the deadline reach the timer and the store's queue under the lock, so in the order of the steps.
 
 pub mod capture;
+pub mod checkpoints;
 pub mod create;
 pub mod ending;
 pub mod expiry;
+pub mod fork;
 pub mod manager;
 pub mod pause;
 pub mod recovery;
 pub mod resume;
+pub mod rollback;
 pub mod sampling;
 pub mod sandbox;
+pub mod snapshots;
 pub mod state;
 pub mod warming;
 
+#[cfg(test)]
+mod capture_tests;
 #[cfg(test)]
 mod pause_tests;
 #[cfg(test)]

@@ -16,8 +16,8 @@ use super::state::{Event, Refusal};
 use crate::ids::{SandboxId, SnapshotId};
 use crate::machine::After;
 use crate::moment::Moment;
+use crate::store::captures::{Kind, SavedCapture};
 use crate::store::sandboxes::{SavedPhase, SavedSnapshot};
-use crate::store::snapshots::{Kind, SavedCapture};
 
 impl Manager {
     /// Pauses a sandbox, with its memory or with its disk alone. It is paused even when the caller stops waiting.
@@ -69,17 +69,7 @@ impl Manager {
         store
             .begin_work(sandbox.id.clone(), SavedPhase::Pausing, Some(saved))
             .await?;
-        let row = SavedCapture {
-            id: snapshot.clone(),
-            kind: Kind::Pause,
-            sandbox: sandbox.id.clone(),
-            whole: false,
-            memory,
-            checkpoint: None,
-            label: None,
-            known: None,
-            created_at: Moment::now(),
-        };
+        let row = SavedCapture::new(snapshot.clone(), Kind::Pause, sandbox.id.clone(), memory);
         self.write_snapshot(sandbox, row, After::Stop).await?;
         let at = Moment::now();
         store.mark_paused(sandbox.id.clone(), at).await?;

@@ -32,9 +32,9 @@ use crate::ids::{SandboxId, SnapshotId};
 use crate::machine::process::ProcessIdentity;
 use crate::moment::Moment;
 use crate::store::StoreError;
+use crate::store::captures::{Kind, SavedCapture};
 use crate::store::facts::Known;
 use crate::store::sandboxes::{SavedPhase, SavedSandbox};
-use crate::store::snapshots::{Kind, SavedCapture};
 
 /// What to do with a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -211,6 +211,13 @@ pub async fn recover(manager: &Arc<Manager>) -> Result<Recovered, StoreError> {
         }
     }
     let swept = hypervisor.sweep(adopted.clone(), kept).await;
+    for (id, to) in back {
+        if let Some(sandbox) = manager.find(&id)
+            && let Err(error) = manager.roll_back_again(&sandbox, to).await
+        {
+            tracing::warn!(sandbox = %id, %error, "not taken back again");
+        }
+    }
     for (id, why) in &doomed {
         tracing::info!(sandbox = %id, why, "cleaned up");
         hypervisor.discard(id.clone()).await;

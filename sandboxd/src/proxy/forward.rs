@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use agent_protocol::ENVD_PORT;
+use agent_protocol::{ENVD_PORT, INTERPRETER_PORT};
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use tokio::sync::OwnedSemaphorePermit;
@@ -182,6 +182,9 @@ impl Forwarder {
                     .await?
             }
         };
+        if sandbox.facts.auto_checkpoint.is_some() && is_command(target.port, &request) {
+            self.manager.before_command(&sandbox).await;
+        }
         let cut = serving.cut.clone();
         let (request, client) = prepare(request, &sandbox, &cut, &target, peer);
         let answered = tokio::select! {
@@ -228,6 +231,15 @@ impl Forwarder {
             telemetry: self.manager.telemetry().clone(),
         })
     }
+}
+
+/// Whether a request has a command or a cell run.
+fn is_command<B>(port: u16, request: &Request<B>) -> bool {
+    request.method() == Method::POST
+        && matches!(
+            (port, request.uri().path()),
+            (ENVD_PORT, "/process.Process/Start") | (INTERPRETER_PORT, "/execute")
+        )
 }
 
 /// The request as the guest gets it, and the client's side of a protocol switch if it asks for one.

@@ -20,13 +20,13 @@
 //! The journal is a write-ahead log with `synchronous=NORMAL`: a commit survives the daemon being killed; after a
 //! power loss the newest may be missing, and so are the machines they would have named.
 
+pub mod captures;
 pub mod events;
 pub mod facts;
 pub mod idempotency;
 pub mod keys;
 pub mod sandboxes;
 mod schema;
-pub mod snapshots;
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};

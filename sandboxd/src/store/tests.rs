@@ -1,10 +1,10 @@
 //! What is stored comes back, also after the file was opened again.
 
+use super::captures::{Kind, Label, SavedCapture};
 use super::facts::{FactsV1, Known, SavedFacts, SavedPolicy};
 use super::idempotency::Begin;
 use super::keys::ApiKey;
 use super::sandboxes::{SavedPhase, SavedSandbox, SavedSnapshot};
-use super::snapshots::{Kind, Label, SavedCapture};
 use super::{Store, StoreError};
 use crate::ids::{SandboxId, SnapshotId};
 use crate::lifecycle::sandbox::{AutoCheckpoint, Origin};

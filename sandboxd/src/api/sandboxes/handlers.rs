@@ -1,16 +1,18 @@
 //! Create, show, kill.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::wire::{CreateRequest, Sandbox, SandboxDetail, Version};
+use super::wire::{Base, CreateRequest, Sandbox, SandboxDetail, Version, reference, unknown};
 use crate::api::error::ApiError;
 use crate::api::extract::{Body, Id};
 use crate::api::{App, no_content};
 use crate::ids::SandboxId;
 use crate::lifecycle::create::{Created, Spec};
-use crate::machine::Stages;
+use crate::machine::{Source, Stages};
 use crate::moment::Moment;
 use crate::store::idempotency::Begin;
 
@@ -21,7 +23,7 @@ pub async fn create_v1(
     State(app): State<App>,
     body: Body<CreateRequest>,
 ) -> Result<Response, ApiError> {
-    let spec = check(&app, body.value, Version::V1)?;
+    let spec = check(&app, body.value, Version::V1).await?;
     let created = app.manager.create(new_id()?, spec, false).await?;
     Ok(answer(&app, &created))
 }
@@ -32,7 +34,7 @@ pub async fn create_v2(
     body: Body<CreateRequest>,
 ) -> Result<Response, ApiError> {
     let key = idempotency_key(&headers)?;
-    let spec = check(&app, body.value, Version::V2)?;
+    let spec = check(&app, body.value, Version::V2).await?;
     let id = new_id()?;
     let Some(key) = key else {
         let created = app.manager.create(id, spec, false).await?;
@@ -91,13 +93,30 @@ pub async fn kill(State(app): State<App>, Id(id): Id) -> Result<Response, ApiErr
     Ok(no_content())
 }
 
-fn check(app: &App, request: CreateRequest, version: Version) -> Result<Spec, ApiError> {
+async fn check(app: &App, request: CreateRequest, version: Version) -> Result<Spec, ApiError> {
+    request.refuse_unsupported()?;
+    let base = base(app, &request.template_id).await?;
     request.check(
         version,
-        &app.templates,
+        base,
         app.manager.bounds().longest_life,
         app.default_egress,
     )
+}
+
+/// The template or snapshot that a request names.
+async fn base(app: &App, name: &str) -> Result<Base, ApiError> {
+    let reference = reference(name)?;
+    if let Some(template) = app.templates.resolve(&reference) {
+        return Ok(Base {
+            template,
+            source: Source::Template,
+            origin: None,
+            env: BTreeMap::new(),
+        });
+    }
+    let snapshot = crate::api::snapshot::find(app, &reference).await?;
+    snapshot.ok_or_else(|| unknown(name))
 }
 
 fn new_id() -> Result<SandboxId, ApiError> {

@@ -1,20 +1,22 @@
 //! Bodies of creates and of sandboxes, and the rules about them. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::api::checkpoints::wire::AutoCheckpoint;
 use crate::api::error::ApiError;
 use crate::egress::options::{NetworkRequest, is_empty};
 use crate::egress::{Options, Verdict};
 use crate::lifecycle::create::Spec;
-use crate::lifecycle::sandbox::{Network, PauseMode, View};
+use crate::lifecycle::sandbox::{Network, Origin, PauseMode, View};
 use crate::lifecycle::state::OnTimeout as End;
 use crate::machine::Source;
 use crate::moment::Moment;
-use crate::templates::{Reference, Templates};
+use crate::templates::{Reference, Template};
 
 /// A constant that older clients expect; they append it to the sandbox id.
 pub const CLIENT_ID: &str = "6532622b";
@@ -35,7 +37,7 @@ pub enum Version {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CreateRequest {
-    /// Id or alias of the template, with an optional `:tag`.
+    /// Id or alias of the template, or a snapshot, with an optional `:tag`.
     #[serde(rename = "templateID")]
     pub template_id: String,
     /// Seconds to live, at least 1; 300 when absent (15 in the first version).
@@ -46,6 +48,8 @@ pub struct CreateRequest {
     pub auto_pause_memory: Option<bool>,
     /// Whether traffic wakes it.
     pub auto_resume: Option<AutoResume>,
+    /// Checkpoints that are taken without being asked for (not in E2B's API).
+    pub auto_checkpoint: Option<AutoCheckpoint>,
     /// Whether the sandbox's services ask for a token; always in the second version.
     pub secure: Option<bool>,
     /// Whether the sandbox may reach the internet; the server's default when absent.
@@ -63,6 +67,19 @@ pub struct CreateRequest {
     pub iam: Option<Value>,
     /// Not supported; must be absent or empty.
     pub volume_mounts: Option<Value>,
+}
+
+/// What a sandbox begins from.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// Its template.
+    pub template: Arc<Template>,
+    /// Its contents.
+    pub source: Source,
+    /// The snapshot that it is created from.
+    pub origin: Option<Origin>,
+    /// Environment that it has already.
+    pub env: BTreeMap<String, String>,
 }
 
 /// `autoResume` of a create request.
@@ -270,11 +287,10 @@ impl CreateRequest {
     pub fn check(
         self,
         version: Version,
-        templates: &Templates,
+        base: Base,
         longest_life: u32,
         default_egress: Verdict,
     ) -> Result<Spec, ApiError> {
-        self.refuse_unsupported()?;
         let default = match version {
             Version::V1 => 15,
             Version::V2 => 300,
@@ -319,16 +335,21 @@ impl CreateRequest {
         let wire = (network != NetworkRequest::default())
             .then(|| serde_json::to_value(&network).unwrap_or_default());
         let on_timeout = on_timeout(self.auto_pause, self.auto_pause_memory, auto_resume)?;
+        let auto_checkpoint = self
+            .auto_checkpoint
+            .map(AutoCheckpoint::check)
+            .transpose()?;
         Ok(Spec {
-            template: template(&self.template_id, templates)?,
-            source: Source::Template,
-            origin: None,
+            template: base.template,
+            source: base.source,
+            origin: base.origin,
             timeout,
             on_timeout,
             auto_resume,
-            auto_checkpoint: None,
+            auto_checkpoint,
             metadata,
-            env,
+            // As in the guest, where the agent adds what it is told to what it has.
+            env: base.env.into_iter().chain(env).collect(),
             secure,
             public: options.allow_public_traffic,
             mask_request_host: options.mask_request_host,
@@ -340,7 +361,8 @@ impl CreateRequest {
         })
     }
 
-    fn refuse_unsupported(&self) -> Result<(), ApiError> {
+    /// Refuses what this server does not support.
+    pub fn refuse_unsupported(&self) -> Result<(), ApiError> {
         let off = |value: &Option<Value>| value.as_ref().is_none_or(is_empty);
         let no_tokens = self
             .iam
@@ -378,18 +400,17 @@ fn on_timeout(
     }
 }
 
-/// Finds the template that a request names.
-fn template(
-    name: &str,
-    templates: &Templates,
-) -> Result<std::sync::Arc<crate::templates::Template>, ApiError> {
-    let reference = Reference::parse(name).ok_or_else(|| {
+/// The reference in a request.
+pub fn reference(name: &str) -> Result<Reference, ApiError> {
+    Reference::parse(name).ok_or_else(|| {
         let why = format!("`{}` is not the name of a template", shortened(name));
         field("templateID", &why)
-    })?;
-    templates
-        .resolve(&reference)
-        .ok_or_else(|| ApiError::NoTemplate(shortened(name)))
+    })
+}
+
+/// A name that is not known.
+pub fn unknown(name: &str) -> ApiError {
+    ApiError::NoTemplate(shortened(name))
 }
 
 /// A number of seconds between `least` and `most`.

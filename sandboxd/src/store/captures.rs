@@ -1,8 +1,9 @@
 //! Rows of snapshots: one for every folder with a snapshot of a sandbox, written before the folder is.
 //!
 //! ```text
-//!   (absent) ─ insert_snapshot ─► not whole ─ mark_whole ─► whole ─ remove_snapshot ─► (absent)
-//!                                     └──────── remove_snapshot ────────────▲
+//!   (absent) ─ insert_snapshot ─► not whole ─┬─ mark_whole ──► whole
+//!                                            ◄─ retire_snapshot ┘
+//!                                            └─ remove_snapshot ─► (absent)
 //! ```
 //!
 //! | kind | belongs to | lives until |
@@ -14,7 +15,7 @@
 //!
 //! A row that is not whole when a daemon starts is of a call that was never answered, and goes.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::facts::{Known, SavedFacts};
 use super::{Store, StoreError};
@@ -87,17 +88,50 @@ pub struct SavedCapture {
     pub created_at: Moment,
 }
 
+impl SavedCapture {
+    /// A snapshot that is about to be taken.
+    pub fn new(id: SnapshotId, kind: Kind, sandbox: SandboxId, memory: bool) -> Self {
+        Self {
+            id,
+            kind,
+            sandbox,
+            whole: false,
+            memory,
+            checkpoint: None,
+            label: None,
+            known: None,
+            created_at: Moment::now(),
+        }
+    }
+}
+
 impl Store {
-    /// Says that a snapshot is about to be taken.
-    pub async fn insert_snapshot(&self, row: SavedCapture) -> Result<(), StoreError> {
+    /// Says that a snapshot is about to be taken, and gives the row as it is now: a named one joins the family of its
+    /// name, if there is one.
+    pub async fn insert_snapshot(&self, mut row: SavedCapture) -> Result<SavedCapture, StoreError> {
         self.run(move |db| {
+            let transaction = db.transaction()?;
+            if let Some(label) = &mut row.label
+                && let Some(name) = &label.name
+            {
+                let family: Option<String> = transaction
+                    .query_row(
+                        "SELECT family FROM snapshots WHERE kind = 'named' AND name = ? LIMIT 1",
+                        [name],
+                        |found| found.get(0),
+                    )
+                    .optional()?;
+                if let Some(family) = family.and_then(|text| SnapshotId::parse(&text)) {
+                    label.family = family;
+                }
+            }
             let facts = row.known.as_ref().map(SavedFacts::of);
             let facts = facts.map(|f| serde_json::to_string(&f)).transpose()?;
-            let (family, name, tag) = match row.label {
-                Some(label) => (Some(label.family.to_string()), label.name, Some(label.tag)),
-                None => (None, row.checkpoint, None),
+            let (family, name, tag) = match &row.label {
+                Some(label) => (Some(label.family.as_str()), &label.name, Some(&label.tag)),
+                None => (None, &row.checkpoint, None),
             };
-            db.execute(
+            transaction.execute(
                 "INSERT INTO snapshots (id, kind, sandbox_id, memory, family, name, tag, facts, created_at)
                  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 params![
@@ -112,6 +146,16 @@ impl Store {
                     row.created_at.as_micros(),
                 ],
             )?;
+            transaction.commit()?;
+            Ok(row)
+        })
+        .await
+    }
+
+    /// Says that a snapshot is about to be removed: nobody finds it any more.
+    pub async fn retire_snapshot(&self, id: SnapshotId) -> Result<(), StoreError> {
+        self.run(move |db| {
+            db.execute("UPDATE snapshots SET whole = 0 WHERE id = ?", [id.as_str()])?;
             Ok(())
         })
         .await
