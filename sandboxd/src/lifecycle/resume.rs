@@ -39,7 +39,7 @@ pub enum ResumeError {
 #[derive(Debug)]
 pub enum Connected {
     /// It ran.
-    Running(View),
+    Running(Box<View>),
     /// It was paused and was resumed.
     Resumed(Box<Created>),
 }
@@ -54,7 +54,7 @@ impl Manager {
     ) -> Result<Connected, ResumeError> {
         loop {
             match self.extend(id, seconds).await {
-                Ok(view) => return Ok(Connected::Running(view)),
+                Ok(view) => return Ok(Connected::Running(Box::new(view))),
                 Err(Refusal::Paused) => {}
                 Err(refusal) => return Err(refusal.into()),
             }
