@@ -7,16 +7,17 @@ use tracing::{info, warn};
 use crate::config::MachineConfig;
 use crate::control::server::Service;
 use crate::control::{
-    Booted, ErrorCode, ExitReason, Hello, Op, PROTOCOL, Ready, Recorded, Request, Response,
-    RestoreArgs, Restored, RollbackArgs, SnapshotArgs, State, Stats, Timestamps, Verdict, judge,
+    Booted, ErrorCode, ExitReason, Hello, Op, PROTOCOL, PreloadArgs, Ready, Recorded, Request,
+    Response, RestoreArgs, Restored, RollbackArgs, SnapshotArgs, State, Stats, Timestamps, Verdict,
+    judge,
 };
 use crate::exit::{Exit, ExitCell};
 use crate::machine::{
     BuildError, Machine, Options, Prepared, RollbackError, Shape, build, fits, plan, restore,
 };
 use crate::process::{Status, monotonic_ns};
-use crate::snapshot::Opened;
 use crate::snapshot::stages::Stopwatch;
+use crate::snapshot::{Kept, Opened};
 
 /// The process's one machine and where it is in its life.
 pub struct MachineService {
@@ -150,6 +151,22 @@ impl MachineService {
         }
     }
 
+    fn preload(&mut self, id: u64, args: &PreloadArgs) -> Response {
+        let mut watch = Stopwatch::start();
+        let Some(prepared) = &mut self.prepared else {
+            return refuse(id, &Op::Preload(Box::new(args.clone())), self.state());
+        };
+        let kept = Kept::open(&args.dir).map_err(BuildError::from);
+        watch.lap("open");
+        match kept.and_then(|kept| prepared.preload(kept, &mut watch)) {
+            Ok(()) => {
+                let stages = watch.finish();
+                Response::ok(id, &Ready { stages })
+            }
+            Err(error) => refuse_build(id, &error, ErrorCode::RestoreFailed),
+        }
+    }
+
     fn restore(&mut self, id: u64, args: &RestoreArgs) -> Response {
         self.times.boot_started_ns = monotonic_ns();
         let mut watch = Stopwatch::start();
@@ -180,7 +197,11 @@ impl MachineService {
         args: &RestoreArgs,
         watch: &mut Stopwatch,
     ) -> Result<(Machine, String), BuildError> {
-        let opened = Opened::open(&args.dir)?;
+        let kept = self.prepared.as_mut();
+        let opened = match kept.and_then(|prepared| prepared.take_kept(&args.dir)) {
+            Some(opened) => opened,
+            None => Opened::open(&args.dir)?,
+        };
         watch.lap("open");
         if args.verify {
             opened.verify_memory()?;
@@ -308,6 +329,7 @@ impl MachineService {
                 Err(error) => refuse_build(id, &error, ErrorCode::BootFailed),
             },
             (Op::Prepare(shape), None) => self.prepare(id, *shape),
+            (Op::Preload(args), None) => self.preload(id, &args),
             (Op::Restore(args), None) => self.restore(id, &args),
             (Op::Snapshot(args), Some(_)) => self.snapshot(id, &args),
             (Op::Record, Some(_)) => self.record(id),

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{PROTOCOL, RestoreArgs, RollbackArgs, SnapshotArgs, State};
+use super::{PROTOCOL, PreloadArgs, RestoreArgs, RollbackArgs, SnapshotArgs, State};
 use crate::config::MachineConfig;
 use crate::machine::Shape;
 
@@ -29,6 +29,8 @@ pub enum Op {
     Snapshot(Box<SnapshotArgs>),
     /// Do ahead what needs no contents.
     Prepare(Box<Shape>),
+    /// Bring a snapshot's memory in ahead, for the restore to come.
+    Preload(Box<PreloadArgs>),
     /// Go on as a machine that was written down.
     Restore(Box<RestoreArgs>),
     /// Note which pages the guest touched since it was restored.
@@ -49,6 +51,7 @@ impl Op {
             Op::Kill => "kill",
             Op::Snapshot(_) => "snapshot",
             Op::Prepare(_) => "prepare",
+            Op::Preload(_) => "preload",
             Op::Restore(_) => "restore",
             Op::Record => "record",
             Op::Rollback(_) => "rollback",
@@ -117,6 +120,7 @@ impl Request {
             "boot" => return raw.with_args(ErrorCode::BadConfig, Op::Boot),
             "snapshot" => return raw.with_args(ErrorCode::BadRequest, Op::Snapshot),
             "prepare" => return raw.with_args(ErrorCode::BadConfig, Op::Prepare),
+            "preload" => return raw.with_args(ErrorCode::BadRequest, Op::Preload),
             "restore" => return raw.with_args(ErrorCode::BadRequest, Op::Restore),
             "rollback" => return raw.with_args(ErrorCode::BadRequest, Op::Rollback),
             "pause" => Op::Pause,
@@ -151,6 +155,7 @@ impl Request {
             Op::Boot(args) => serde_json::to_value(args).ok(),
             Op::Snapshot(args) => serde_json::to_value(args).ok(),
             Op::Prepare(args) => serde_json::to_value(args).ok(),
+            Op::Preload(args) => serde_json::to_value(args).ok(),
             Op::Restore(args) => serde_json::to_value(args).ok(),
             Op::Rollback(args) => serde_json::to_value(args).ok(),
             Op::Hello | Op::Pause | Op::Resume | Op::Stats | Op::Kill | Op::Record => None,

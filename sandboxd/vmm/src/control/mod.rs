@@ -22,6 +22,7 @@
 //! | `kill` | – | `{}`, then the process ends with status 0 | any state |
 //! | `snapshot` | [`SnapshotArgs`] | [`Snapshotted`] | paused |
 //! | `prepare` | [`Shape`](crate::machine::Shape) | [`Ready`] | idle |
+//! | `preload` | [`PreloadArgs`] | [`Ready`]: a `restore` of that snapshot finds its memory in place; any other may still follow | prepared |
 //! | `restore` | [`RestoreArgs`] | [`Restored`] | prepared; idle (it prepares first) |
 //! | `record` | – | [`Recorded`]: the pages touched since a `restore` with `record` are noted in its folder | running, paused |
 //! | `rollback` | [`RollbackArgs`] | [`Restored`] | running, paused |
@@ -44,7 +45,8 @@ pub use self::message::{
     Stats, Timestamps, VcpuExits,
 };
 pub use self::snapshot::{
-    DiskOverride, Ready, Recorded, RestoreArgs, Restored, RollbackArgs, SnapshotArgs, Snapshotted,
+    DiskOverride, PreloadArgs, Ready, Recorded, RestoreArgs, Restored, RollbackArgs, SnapshotArgs,
+    Snapshotted,
 };
 pub use self::state::{State, Verdict, judge};
 

@@ -134,7 +134,15 @@ pub struct Restored {
     pub stages: Stages,
 }
 
-/// Answer to `prepare`.
+/// Arguments of `preload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreloadArgs {
+    /// Folder of the snapshot.
+    pub dir: PathBuf,
+}
+
+/// Answer to `prepare` and `preload`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ready {

@@ -14,6 +14,7 @@
 mod builder;
 mod devices;
 mod prefetch;
+mod preload;
 mod prepared;
 mod restore;
 mod rollback;

@@ -1,7 +1,8 @@
 //! Going on as a machine that was written down, in a process that waits for it.
 //!
 //! ```text
-//!   memory mapped ─► virtual CPUs, interrupt controllers, clock ─► working set brought in ─► devices made with their own files ─► registers and queues
+//!   memory mapped, working set brought in (see `preload`) ─► virtual CPUs, interrupt controllers, clock
+//!                 ─► devices made with their own files ─► registers and queues
 //!                 ─► new generation id, its interrupt raised ─► resume
 //! ```
 //!
@@ -12,20 +13,20 @@
 
 use std::sync::Arc;
 
+use super::Machine;
 use super::builder::{Board, BuildError};
 use super::devices::Devices;
 use super::prepared::Prepared;
 use super::save::Base;
 use super::shape::Shape;
-use super::{Machine, prefetch};
 use crate::arch::x86_64::{vcpu_state, vm_state};
 use crate::config::MachineConfig;
 use crate::control::RestoreArgs;
 use crate::devices::vmgenid::VmGenId;
 use crate::memory::record::Recording;
+use crate::snapshot::Opened;
 use crate::snapshot::stages::Stopwatch;
 use crate::snapshot::working_set::WorkingSet;
-use crate::snapshot::{Opened, layers};
 use crate::sync::lock;
 
 /// The configuration of a machine that goes on from `opened` with `args`.
@@ -64,8 +65,7 @@ pub fn restore(
 ) -> Result<Machine, BuildError> {
     let memory = Arc::clone(&prepared.memory);
     let state = &opened.state;
-    layers::lay(&memory, &state.extents, &opened.memory).map_err(BuildError::Lay)?;
-    watch.lap("memory");
+    prepared.hold(opened, record, watch)?;
     let recording = record.then(|| Recording::start(&memory)).transpose();
     let recording = recording.map_err(BuildError::Record)?;
     for (fd, state) in prepared.vcpus.still().iter().zip(&state.vcpus) {
@@ -73,12 +73,6 @@ pub fn restore(
     }
     vm_state::restore(&prepared.vm, &state.vm)?;
     watch.lap("cpus");
-    if let (Some(set), false) = (&opened.working_set, record)
-        && let Some(fd) = prepared.vcpus.still().first()
-    {
-        prefetch::bring_in(&memory, fd, set);
-        watch.lap("prefetch");
-    }
     let devices = Devices::restore(
         &config,
         &state.board.devices,

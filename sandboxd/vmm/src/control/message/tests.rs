@@ -49,6 +49,7 @@ fn every_request_round_trips() {
         Op::Prepare(args(
             r#"{"vcpus":2,"memory_mib":128,"disks":3,"vsock":true}"#,
         )),
+        Op::Preload(args(r#"{"dir":"/d"}"#)),
         Op::Restore(args(
             r#"{"dir":"/d","disks":{"o":{"overlay":"/n"}},"vsock":"/v","tap":"t","resume":false}"#,
         )),
