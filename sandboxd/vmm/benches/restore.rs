@@ -166,6 +166,9 @@ impl Build {
         let mut agent = clone.agent();
         agent.configure(interpreter);
         agent.order("warm_up", r#"{"depth":"first_call"}"#);
+        if std::env::var_os("RECORD_RUN").is_some() {
+            run(&clone, "/bin/true");
+        }
         let recorded: Recorded = control.call(Op::Record).expect("it is noted");
         println!("{name}: working set {recorded:?}");
 
@@ -203,19 +206,26 @@ impl Build {
         }
         let args = Op::Restore(Box::new(clone.restore(&dir)));
         let before = pages();
+        mark("restore");
         let start = Instant::now();
         let restored: Restored = control.call(args).expect("it is restored");
         let made = start.elapsed();
+        mark("restored");
         let mut agent = Agent::connect(&clone.path("vsock.sock")).expect("a connection");
         let connected = start.elapsed();
+        mark("connected");
         agent.hello(1).expect("an answer");
         let answered = start.elapsed();
+        mark("answered");
         let answer_exits = exits(&mut control);
+        let at_answer = kvm_counters(clone.child.id());
         let asked = Instant::now();
         agent.configure(options.image != "base");
         let configured = asked.elapsed();
+        mark("configured");
         run(&clone, "/bin/true");
         let ran = asked.elapsed();
+        mark("ran");
         sample.note("1 restore to answer", answered.as_nanos());
         sample.note("2 restore call", made.as_nanos());
         sample.note("3 connect", (connected - made).as_nanos());
@@ -229,11 +239,22 @@ impl Build {
         let unit = |name: &str| format!("count {name}");
         sample.note(&unit("exits to user space until answer"), answer_exits);
         sample.note(&unit("exits to user space"), exits(&mut control));
+        for (name, value) in at_answer {
+            sample.note(&unit(&format!("kvm {name} until answer")), value);
+        }
         for (name, value) in kvm_counters(clone.child.id()) {
             sample.note(&unit(&format!("kvm {name}")), value);
         }
         sample.note(&unit("host page faults"), pages().saturating_sub(before));
         sample
+    }
+}
+
+/// Leaves a mark in the host's trace, if one is being taken (Linux, Documentation/trace/ftrace.rst, `trace_marker`).
+fn mark(what: &str) {
+    let file = std::fs::OpenOptions::new().write(true).open("/sys/kernel/tracing/trace_marker");
+    if let Ok(mut file) = file {
+        let _ = file.write_all(format!("bench: {what}\n").as_bytes());
     }
 }
 
