@@ -106,6 +106,7 @@ impl Guest {
             read_only: overlay.is_none(),
             overlay,
             overlay_max_bytes: None,
+            snapshot: None,
         };
         MachineConfig {
             vcpus: 2,
@@ -323,6 +324,7 @@ pub fn snapshot(control: &mut Client, dir: &Path, kind: Kind) -> Snapshotted {
 pub fn write(control: &mut Client, dir: &Path, kind: Kind, rebase: bool) -> Snapshotted {
     let args = SnapshotArgs {
         dir: dir.to_owned(),
+        memory: true,
         kind,
         kernel: "test".into(),
         image: "base".into(),
