@@ -252,7 +252,9 @@ impl Build {
 
 /// Leaves a mark in the host's trace, if one is being taken (Linux, Documentation/trace/ftrace.rst, `trace_marker`).
 fn mark(what: &str) {
-    let file = std::fs::OpenOptions::new().write(true).open("/sys/kernel/tracing/trace_marker");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/sys/kernel/tracing/trace_marker");
     if let Ok(mut file) = file {
         let _ = file.write_all(format!("bench: {what}\n").as_bytes());
     }

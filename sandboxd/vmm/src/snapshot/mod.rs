@@ -45,7 +45,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 pub use self::extents::{Extents, ExtentsError};
-pub use self::folder::{Folder, link_or_copy};
+pub use self::folder::{Folder, keep, link_or_copy};
 pub use self::kept::Kept;
 pub use self::manifest::{DiskLayers, FileEntry, Kind, Manifest, ManifestError};
 pub use self::stages::Stages;

@@ -10,6 +10,13 @@ const PAGE: u64 = 4096;
 /// Bytes of a page of the map that hold states, four to a byte.
 const STATES: u64 = PAGE - 4;
 
+/// Copies what the file system in `base` uses of it to `to`. The base is a large file, and not every file system tells its holes.
+pub fn used_of(base: &Path, to: &Path) {
+    let copied = tool("e2image").arg("-ra").args([base, to]).output();
+    let copied = copied.expect("e2image is installed");
+    assert!(copied.status.success(), "{copied:?}");
+}
+
 /// Writes the disk of the snapshot in `dir` to `to`: its base at `base`, and the layers `disk-overlay.N` in their order.
 pub fn flatten(base: &Path, dir: &Path, to: &Path) {
     let copied = Command::new("cp")
@@ -61,13 +68,21 @@ fn apply(layer: &File, disk: &File) {
 
 /// Checks the ext4 file system in `image` without repairing anything.
 pub fn check(image: &Path) {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let output = Command::new("e2fsck")
-        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+    let output = tool("e2fsck")
         .args(["-f", "-n"])
         .arg(image)
         .output()
         .expect("e2fsck is installed");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "e2fsck found errors: {said}");
+}
+
+/// A program of e2fsprogs, which lie where not everybody's path leads.
+fn tool(name: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new("env");
+    command
+        .arg(format!("PATH={path}:/usr/sbin:/sbin"))
+        .arg(name);
+    command
 }
