@@ -23,6 +23,7 @@ pub mod routes;
 mod sandboxes;
 mod service;
 mod templates;
+mod timing;
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -14,7 +14,8 @@ use crate::admission::{Admission, Full};
 use crate::egress::{Egress, EgressError, Policy};
 use crate::ids::{IdError, SandboxId};
 use crate::machine::cgroup::PROCESS_OVERHEAD_MIB;
-use crate::machine::{Hypervisor, Machine, Plan, Source, Stages, StartError, Started};
+use crate::machine::stages::{Stage, Stages};
+use crate::machine::{Hypervisor, Machine, Plan, Source, StartError, Started};
 use crate::moment::Moment;
 use crate::store::sandboxes::{FactsV1, SavedPolicy};
 use crate::store::{Store, StoreError};
@@ -190,7 +191,10 @@ impl Manager {
             return Err(CreateError::ShuttingDown);
         }
         let memory = u64::from(spec.template.memory_mib) + PROCESS_OVERHEAD_MIB;
+        let mut stages = Stages::default();
+        let waiting = Instant::now();
         let reservation = self.parts.admission.reserve(memory).await?;
+        stages.add(Stage::Queue, waiting.elapsed());
         let facts = facts(&spec)?;
         let longest = self.parts.bounds.longest_life;
         let sandbox = Arc::new(Sandbox::new(
@@ -215,7 +219,7 @@ impl Manager {
         // From here on a task owns the start, so that nothing gets lost when the caller goes away.
         let manager = self.clone();
         tokio::spawn(async move {
-            let outcome = manager.start(&sandbox, spec).await;
+            let outcome = manager.start(&sandbox, spec, stages).await;
             let served = outcome.is_ok();
             if answer.send(outcome).is_err() && served && !kept {
                 drop(manager.drive(&sandbox, Event::Kill(Reason::Abandoned)));
@@ -228,10 +232,14 @@ impl Manager {
         self: &Arc<Self>,
         sandbox: &Arc<Sandbox>,
         spec: Spec,
+        mut stages: Stages,
     ) -> Result<Created, CreateError> {
         let template_id = spec.template.id.clone();
-        let Started { machine, stages } = match self.start_machine(sandbox, spec).await {
-            Ok(started) => started,
+        let machine = match self.start_machine(sandbox, spec, &mut stages).await {
+            Ok(started) => {
+                stages.add_all(&started.stages);
+                started.machine
+            }
             Err(error) => {
                 self.parts.telemetry.create_failed();
                 drop(self.drive(sandbox, Event::BootFailed));
@@ -239,6 +247,7 @@ impl Manager {
             }
         };
         sandbox.lock().machine = Some(machine.clone());
+        let storing = Instant::now();
         let driven = self.drive(sandbox, Event::Booted(Moment::now()));
         self.watch(sandbox, &machine);
         let _ = driven.await;
@@ -255,6 +264,7 @@ impl Manager {
                 view.span.started_at,
             )
             .await;
+        stages.add(Stage::Store, storing.elapsed());
         if let Err(error) = stored {
             drop(self.drive(sandbox, Event::Kill(Reason::BootFailed)));
             return Err(error.into());
@@ -265,16 +275,27 @@ impl Manager {
         Ok(Created { view, stages })
     }
 
-    async fn start_machine(&self, sandbox: &Sandbox, spec: Spec) -> Result<Started, CreateError> {
+    async fn start_machine(
+        &self,
+        sandbox: &Sandbox,
+        spec: Spec,
+        stages: &mut Stages,
+    ) -> Result<Started, CreateError> {
         let id = sandbox.id.clone();
         let Parts { store, egress, .. } = &self.parts;
         let saved = saved_facts(&sandbox.facts, &spec.network, spec.timeout);
+        let storing = Instant::now();
         store.insert_sandbox(id.clone(), saved).await?;
+        let stored = Instant::now();
+        stages.add(Stage::Store, stored - storing);
         // Not cut short by an abort: a slot must be known here to be released.
         let tap = egress.acquire(spec.network.policy).await?;
         if let Some(tap) = &tap {
+            let attached = Instant::now();
+            stages.add(Stage::Network, attached - stored);
             sandbox.lock().slot = Some(tap.slot);
             store.set_slot(id.clone(), tap.slot).await?;
+            stages.add(Stage::Store, attached.elapsed());
         }
         let plan = Plan {
             id,

@@ -3,11 +3,11 @@
 //! ```text
 //!   once per program:   boot ─► configure ─► warm up ─► snapshot ─► clone, first call ─► working set noted
 //!   each round, each way, in turn (A B C, C B A, …):
-//!     spawn ─► prepare (─► preload) ─┤ restore ─► agent answers ─► configured ─► /bin/true has ended ├─► counters ─► killed
+//!     spawn ─► prepare (─► stage) ─┤ restore ─► agent answers ─► configured ─► /bin/true has ended ├─► counters ─► killed
 //!                              clock starts                                                   clock stops
 //! ```
 //!
-//! A way is a program and what it has ahead: `bare` (nothing), `set` (the working set noted), `preloaded` (brought in before the
+//! A way is a program and what it has ahead: `bare` (nothing), `set` (the working set noted), `staged` (brought in before the
 //! clock starts). Several builds of the program are compared by `--program NAME=PATH`. It prints quantiles by rank, those only
 //! that the number of rounds supports (P95 from 200 on, P99 from 1,000 on), the median of each stage, and for each way the
 //! median of its ratio to the first way in the same round with its 95 % interval from order statistics.
@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use vmm::control::{Booted, Client, Op, PreloadArgs, Ready, Recorded, Restored, Stats};
+use vmm::control::{Booted, Client, Op, Ready, Recorded, Restored, StageArgs, Stats};
 use vmm::machine::Shape;
 use vmm::snapshot::Kind;
 
@@ -47,7 +47,7 @@ struct Options {
     #[arg(long, default_value = "base")]
     image: String,
     /// What is there ahead.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Ahead::Bare, Ahead::Set, Ahead::Preloaded])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Ahead::Bare, Ahead::Set, Ahead::Staged])]
     ahead: Vec<Ahead>,
     /// A build of the `microvm` program, as NAME=PATH; this build's when none is given.
     #[arg(long = "program", value_name = "NAME=PATH")]
@@ -64,7 +64,7 @@ struct Options {
 enum Ahead {
     Bare,
     Set,
-    Preloaded,
+    Staged,
 }
 
 /// A program and its template.
@@ -192,17 +192,17 @@ impl Build {
     fn clone_once(&self, ahead: Ahead, options: &Options) -> Sample {
         let dir = self.folder.path().join(match ahead {
             Ahead::Bare => "bare",
-            Ahead::Set | Ahead::Preloaded => "template",
+            Ahead::Set | Ahead::Staged => "template",
         });
         let clone = Guest::start_program(&self.program);
         let mut control = clone.client();
         let mut sample = Sample::default();
         let prepare = Op::Prepare(Box::new(self.shape.clone()));
         control.call::<Ready>(prepare).expect("it is prepared");
-        if ahead == Ahead::Preloaded {
-            let preload = Op::Preload(Box::new(PreloadArgs { dir: dir.clone() }));
-            let ready: Ready = control.call(preload).expect("it is preloaded");
-            sample.note("ahead: preload", ready.stages.total_ns());
+        if ahead == Ahead::Staged {
+            let stage = Op::Stage(Box::new(StageArgs { dir: dir.clone() }));
+            let ready: Ready = control.call(stage).expect("it is staged");
+            sample.note("ahead: stage", ready.stages.total_ns());
         }
         let args = Op::Restore(Box::new(clone.restore(&dir)));
         let before = pages();

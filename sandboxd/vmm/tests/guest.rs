@@ -12,8 +12,8 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use vmm::control::{
-    Booted, ClientError, ErrorCode, Event, ExitReason, Op, PreloadArgs, Ready, Recorded,
-    RestoreArgs, Restored, RollbackArgs, State, Stats,
+    Booted, ClientError, ErrorCode, Event, ExitReason, Op, Ready, Recorded, RestoreArgs, Restored,
+    RollbackArgs, StageArgs, State, Stats,
 };
 use vmm::machine::Shape;
 use vmm::snapshot::Kind;
@@ -153,15 +153,15 @@ fn a_guest_goes_on_in_another_process_as_often_as_one_likes() {
             control.call::<Ready>(shape).expect("it is prepared");
         }
         if round > 3 {
-            let preload = Op::Preload(Box::new(PreloadArgs { dir: dir.clone() }));
-            let ready: Ready = control.call(preload).expect("it is preloaded");
-            println!("round {round}: preloaded {:?}", ready.stages);
+            let stage = Op::Stage(Box::new(StageArgs { dir: dir.clone() }));
+            let ready: Ready = control.call(stage).expect("it is staged");
+            println!("round {round}: staged {:?}", ready.stages);
         }
         let restored = control.call(Op::Restore(Box::new(args)));
         let restored: Restored = restored.expect("it is restored");
         assert_eq!(restored.id, written.id);
         let laid = restored.stages.0.iter().any(|(name, _)| name == "memory");
-        assert_eq!(laid, round <= 3, "what was preloaded is not done again");
+        assert_eq!(laid, round <= 3, "what was staged is not done again");
         let printed = run(
             &clone,
             "cat /root/f /proc/sys/kernel/random/uuid; echo two > /root/f",
@@ -276,7 +276,7 @@ fn what_cannot_be_restored_is_refused_and_what_was_prepared_stays() {
 }
 
 #[test]
-fn what_was_preloaded_is_used_only_for_its_own_snapshot() {
+fn what_was_staged_is_used_only_for_its_own_snapshot() {
     let Some(artifacts) = Artifacts::find() else {
         return;
     };
@@ -291,8 +291,8 @@ fn what_was_preloaded_is_used_only_for_its_own_snapshot() {
         snapshot(&mut control, &path(name), kind);
     }
     drop(first);
-    // Preloaded, asked for; before the request the folder of the last is replaced by another snapshot.
-    for (preloaded, asked, found) in [
+    // Staged, asked for; before the request the folder of the last is replaced by another snapshot.
+    for (staged, asked, found) in [
         ("1", "2", "2"),
         ("2", "1", "1"),
         ("2", "2", "2"),
@@ -305,14 +305,12 @@ fn what_was_preloaded_is_used_only_for_its_own_snapshot() {
         config.vcpus = 1;
         let shape = Op::Prepare(Box::new(Shape::of(&config)));
         control.call::<Ready>(shape).expect("it is prepared");
-        let preload = |name: &str| Op::Preload(Box::new(PreloadArgs { dir: path(name) }));
-        let missing = control.call::<Ready>(preload("none"));
+        let stage = |name: &str| Op::Stage(Box::new(StageArgs { dir: path(name) }));
+        let missing = control.call::<Ready>(stage("none"));
         assert!(
             matches!(missing, Err(ClientError::Refused(error)) if error.code == ErrorCode::BadSnapshot)
         );
-        control
-            .call::<Ready>(preload(preloaded))
-            .expect("it is preloaded");
+        control.call::<Ready>(stage(staged)).expect("it is staged");
         if asked != found {
             std::fs::remove_dir_all(path(asked)).expect("it goes");
             std::fs::rename(path(found), path(asked)).expect("another comes");
@@ -323,7 +321,7 @@ fn what_was_preloaded_is_used_only_for_its_own_snapshot() {
         assert_eq!(
             printed,
             format!("{found}\n{found}\n"),
-            "{preloaded} preloaded, {asked} asked for"
+            "{staged} staged, {asked} asked for"
         );
     }
 }

@@ -2,15 +2,15 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::wire::{CreateRequest, Sandbox, SandboxDetail, Version};
 use crate::api::error::ApiError;
 use crate::api::extract::{Body, Id};
+use crate::api::timing::{Watch, timed};
 use crate::api::{App, no_content};
 use crate::ids::SandboxId;
 use crate::lifecycle::manager::{Created, Spec};
-use crate::machine::Stages;
 use crate::moment::Moment;
 use crate::store::idempotency::Begin;
 
@@ -21,9 +21,10 @@ pub async fn create_v1(
     State(app): State<App>,
     body: Body<CreateRequest>,
 ) -> Result<Response, ApiError> {
+    let watch = Watch::start();
     let spec = check(&app, body.value, Version::V1)?;
     let created = app.manager.create(new_id()?, spec, false).await?;
-    Ok(answer(&app, &created))
+    Ok(answer(&app, &created, watch))
 }
 
 pub async fn create_v2(
@@ -31,12 +32,13 @@ pub async fn create_v2(
     headers: HeaderMap,
     body: Body<CreateRequest>,
 ) -> Result<Response, ApiError> {
+    let watch = Watch::start();
     let key = idempotency_key(&headers)?;
     let spec = check(&app, body.value, Version::V2)?;
     let id = new_id()?;
     let Some(key) = key else {
         let created = app.manager.create(id, spec, false).await?;
-        return Ok(answer(&app, &created));
+        return Ok(answer(&app, &created, watch));
     };
     let begun = app
         .manager
@@ -49,7 +51,7 @@ pub async fn create_v2(
         Begin::Mismatch => Err(ApiError::KeyReused),
         Begin::Fresh => {
             // A task of its own, so that the key gets its outcome even when this client goes away.
-            let task = tokio::spawn(create_with_key(app, id, spec, key));
+            let task = tokio::spawn(create_with_key(app, id, spec, key, watch));
             task.await.map_err(|error| ApiError::internal(&error))?
         }
     }
@@ -60,6 +62,7 @@ async fn create_with_key(
     id: SandboxId,
     spec: Spec,
     key: String,
+    watch: Watch,
 ) -> Result<Response, ApiError> {
     let store = app.manager.store().clone();
     match app.manager.create(id, spec, true).await {
@@ -67,7 +70,7 @@ async fn create_with_key(
             let sandbox = Sandbox::new(&created.view, app.domain.as_deref());
             let json = serde_json::to_string(&sandbox).map_err(|e| ApiError::internal(&e))?;
             store.finish(key, json).await?;
-            Ok(answer(&app, &created))
+            Ok(answer(&app, &created, watch))
         }
         Err(error) => {
             store.abandon(key).await?;
@@ -122,20 +125,10 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     Ok(Some(key.to_owned()))
 }
 
-fn answer(app: &App, created: &Created) -> Response {
+fn answer(app: &App, created: &Created, watch: Watch) -> Response {
     let sandbox = Sandbox::new(&created.view, app.domain.as_deref());
-    let mut response = (StatusCode::CREATED, axum::Json(sandbox)).into_response();
-    if let Ok(value) = HeaderValue::from_str(&server_timing(&created.stages)) {
-        response.headers_mut().insert("server-timing", value);
-    }
-    response
-}
-
-/// The stages of a create as a `Server-Timing` header (W3C Server Timing; durations in milliseconds).
-fn server_timing(stages: &Stages) -> String {
-    let named = stages.named();
-    let entries = named.map(|(name, time)| format!("{name};dur={:.3}", time.as_secs_f64() * 1e3));
-    entries.join(", ")
+    let response = (StatusCode::CREATED, axum::Json(sandbox)).into_response();
+    timed(response, &created.stages, watch)
 }
 
 fn repeated(json: String) -> Response {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A process that waits like this has nothing of a guest: no file but `/dev/kvm` is open, and no page of guest memory exists,
-//! unless a snapshot was brought in ahead (see `preload`).
+//! unless a snapshot was staged.
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +28,6 @@ use crate::exit::ExitCell;
 use crate::memory;
 use crate::memory::pagemap::Pagemap;
 use crate::seccomp::{Filters, SeccompError};
-use crate::snapshot::Kept;
 use crate::vcpu::Vcpus;
 
 /// Bytes of vector registers that a snapshot has room for.
@@ -52,10 +51,6 @@ pub struct Prepared {
     pub(super) pagemap: Pagemap,
     pub(super) vm: VmFd,
     pub(super) memory: Arc<GuestMemory>,
-    /// Name of the snapshot whose memory is in place; empty when nobody knows; None when no page exists.
-    pub(super) holds: Option<String>,
-    /// The snapshot that was preloaded.
-    pub(super) kept: Option<Kept>,
 }
 
 impl Prepared {
@@ -98,8 +93,6 @@ impl Prepared {
             pagemap,
             vm,
             memory,
-            holds: None,
-            kept: None,
         })
     }
 

@@ -1,8 +1,8 @@
 //! A snapshot that was opened for a restore to come.
 //!
 //! ```text
-//!   Kept::open ──► waits ──► take: manifest as it was? ── yes ─► Opened
-//!                                                      └─ no ──► None: another snapshot lies there now, or none
+//!   Kept::open ──► waits ──► is_in(dir): manifest as it was? ── yes ─► the same snapshot
+//!                                                            └─ no ──► another snapshot lies there now, or none
 //! ```
 //!
 //! Only the manifest is read again. It names the snapshot and the sizes and checksums of its files, and files of a snapshot
@@ -39,10 +39,14 @@ impl Kept {
         &self.opened
     }
 
-    /// The snapshot, if it is still the one in `dir`.
-    pub fn take(self, dir: &Path) -> Option<Opened> {
-        let same = self.opened.dir == dir && read_manifest(dir).as_ref() == Some(&self.manifest);
-        same.then_some(self.opened)
+    /// Whether it is the snapshot in `dir` still.
+    pub fn is_in(&self, dir: &Path) -> bool {
+        self.opened.dir == dir && read_manifest(dir).as_ref() == Some(&self.manifest)
+    }
+
+    /// The snapshot itself.
+    pub fn into_opened(self) -> Opened {
+        self.opened
     }
 }
 
