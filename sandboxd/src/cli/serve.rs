@@ -99,13 +99,14 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
         store: store.clone(),
         hypervisor: hypervisor.clone(),
         egress,
-        admission: Admission::above(
+        admission: Admission::new(
             settings.limits,
             settings.memory_floor_mib.map(|keep_mib| Floor {
                 keep_mib,
                 available_mib: available_memory_mib,
             }),
         ),
+        templates: templates.clone(),
         telemetry: Arc::new(Telemetry::default()),
         bounds: Bounds {
             longest_life: settings.max_lifetime,

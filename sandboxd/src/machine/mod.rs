@@ -293,7 +293,8 @@ pub trait Hypervisor: Send + Sync {
         template: Arc<Template>,
         tap: Option<Tap>,
     ) -> BoxFuture<'_, Result<Warmed, StartError>>;
-    /// Takes over a machine that an earlier daemon started.
+    /// Takes over a machine that an earlier daemon started. One that a snapshot or rollback which that daemon did not live
+    /// to finish holds still goes on.
     fn adopt(
         &self,
         id: SandboxId,

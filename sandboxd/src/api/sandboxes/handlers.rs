@@ -1,16 +1,19 @@
 //! Create, show, kill.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 
-use super::wire::{CreateRequest, Sandbox, SandboxDetail, Version};
+use super::wire::{Base, CreateRequest, Sandbox, SandboxDetail, Version, reference, unknown};
 use crate::api::error::ApiError;
 use crate::api::extract::{Body, Id};
 use crate::api::timing::{Watch, timed};
 use crate::api::{App, no_content};
 use crate::ids::SandboxId;
-use crate::lifecycle::manager::{Created, Spec};
+use crate::lifecycle::create::{Created, Spec};
+use crate::machine::Source;
 use crate::moment::Moment;
 use crate::store::idempotency::Begin;
 
@@ -22,7 +25,7 @@ pub async fn create_v1(
     body: Body<CreateRequest>,
 ) -> Result<Response, ApiError> {
     let watch = Watch::start();
-    let spec = check(&app, body.value, Version::V1)?;
+    let spec = check(&app, body.value, Version::V1).await?;
     let created = app.manager.create(new_id()?, spec, false).await?;
     Ok(answer(&app, &created, watch))
 }
@@ -34,7 +37,7 @@ pub async fn create_v2(
 ) -> Result<Response, ApiError> {
     let watch = Watch::start();
     let key = idempotency_key(&headers)?;
-    let spec = check(&app, body.value, Version::V2)?;
+    let spec = check(&app, body.value, Version::V2).await?;
     let id = new_id()?;
     let Some(key) = key else {
         let created = app.manager.create(id, spec, false).await?;
@@ -80,7 +83,7 @@ async fn create_with_key(
 }
 
 pub async fn show(State(app): State<App>, Id(id): Id) -> Result<Response, ApiError> {
-    let sandbox = app.manager.running(&id);
+    let sandbox = app.manager.known(&id);
     let view = sandbox.and_then(|sandbox| sandbox.view());
     let view = view.ok_or_else(|| ApiError::NoSandbox(id.to_string()))?;
     let detail = SandboxDetail::new(&view, app.domain.as_deref());
@@ -94,13 +97,30 @@ pub async fn kill(State(app): State<App>, Id(id): Id) -> Result<Response, ApiErr
     Ok(no_content())
 }
 
-fn check(app: &App, request: CreateRequest, version: Version) -> Result<Spec, ApiError> {
+async fn check(app: &App, request: CreateRequest, version: Version) -> Result<Spec, ApiError> {
+    request.refuse_unsupported()?;
+    let base = base(app, &request.template_id).await?;
     request.check(
         version,
-        &app.templates,
+        base,
         app.manager.bounds().longest_life,
         app.default_egress,
     )
+}
+
+/// The template or snapshot that a request names.
+async fn base(app: &App, name: &str) -> Result<Base, ApiError> {
+    let reference = reference(name)?;
+    if let Some(template) = app.templates.resolve(&reference) {
+        return Ok(Base {
+            template,
+            source: Source::Template,
+            origin: None,
+            env: BTreeMap::new(),
+        });
+    }
+    let snapshot = crate::api::snapshot::find(app, &reference).await?;
+    snapshot.ok_or_else(|| unknown(name))
 }
 
 fn new_id() -> Result<SandboxId, ApiError> {
@@ -125,7 +145,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     Ok(Some(key.to_owned()))
 }
 
-fn answer(app: &App, created: &Created, watch: Watch) -> Response {
+/// A sandbox that was created or resumed, with the stages of its start.
+pub fn answer(app: &App, created: &Created, watch: Watch) -> Response {
     let sandbox = Sandbox::new(&created.view, app.domain.as_deref());
     let response = (StatusCode::CREATED, axum::Json(sandbox)).into_response();
     timed(response, &created.stages, watch)

@@ -121,7 +121,7 @@ async fn what_is_asked_for_reaches_the_machine_and_comes_back() {
     );
     let plans = client.house.fake.plans.lock().unwrap();
     assert_eq!(plans[0].env["A"], "1");
-    let sandbox = client.manager.running(&id).unwrap();
+    let sandbox = client.manager.known(&id).unwrap();
     assert!(sandbox.facts.traffic_token.is_some());
 }
 
@@ -139,9 +139,9 @@ async fn what_is_not_supported_or_wrong_is_refused_by_name() {
         json!({"templateID": "base", "timeout": 0}),
         json!({"templateID": "base", "timeout": -5}),
         json!({"templateID": "base", "timeout": 99_999_999_999_i64}),
-        json!({"templateID": "base", "autoPause": true}),
         json!({"templateID": "base", "autoPauseMemory": false}),
-        json!({"templateID": "base", "autoResume": {"enabled": true}}),
+        json!({"templateID": "base", "autoPause": true, "autoPauseMemory": false, "autoResume": {"enabled": true}}),
+        json!({"templateID": "base", "autoResume": {"enabled": true, "policy": "any"}}),
         json!({"templateID": "base", "secure": false}),
         json!({"templateID": "base", "mcp": {}}),
         json!({"templateID": "base", "iam": {"tokens": {"a": {}}}}),
