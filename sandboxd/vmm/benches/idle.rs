@@ -7,6 +7,9 @@
 //!
 //! It needs what the tests with guests need (see `tests/guest.rs`) and says what is missing.
 
+// What is measured is far below 2^52.
+#![allow(clippy::cast_precision_loss)]
+
 #[path = "../tests/common/mod.rs"]
 mod common;
 

@@ -43,7 +43,7 @@ fn apply(layer: &File, disk: &File) {
     ));
     let (size, map, pages, data) = (word(16), word(24), word(32), word(40));
     let mut bytes = vec![0; usize::try_from(cluster_size).expect("a cluster")];
-    let mut page = [0; PAGE as usize];
+    let mut page = vec![0; usize::try_from(PAGE).expect("a page")];
     for index in 0..pages {
         layer
             .read_exact_at(&mut page, map + index * PAGE)
