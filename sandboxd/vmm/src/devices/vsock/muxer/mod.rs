@@ -396,7 +396,10 @@ fn window(others: usize) -> u32 {
 
 impl Drop for Muxer {
     fn drop(&mut self) {
-        if let Err(why) = std::fs::remove_file(&self.path) {
+        if let Err(why) = std::fs::remove_file(&self.path)
+            // Whoever made the folder may have removed it first.
+            && why.kind() != io::ErrorKind::NotFound
+        {
             error!(%why, path = %self.path.display(), "the vsock socket cannot be removed");
         }
     }
