@@ -1,10 +1,11 @@
 //! Creating a sandbox: from a template, or from a snapshot.
 //!
 //! ```text
-//!   reserve ─► register (Creating) ─► row `creating` ─► network device ─► machine ─► Booted ─► row `running`
+//!   reserve ─► register (Creating) ─► row `creating` ─► network device ─► machine ─► row `running` ─► Booted
 //! ```
 //!
-//! A task of its own owns everything behind the registration, so that nothing gets lost when the caller goes away.
+//! A task of its own owns everything behind the registration, so that nothing gets lost when the caller goes away. The row
+//! is written before the outcome is reported: from then on the next operation may begin.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::admission::Full;
 use crate::egress::EgressError;
 use crate::ids::{IdError, SandboxId};
 use crate::machine::cgroup::PROCESS_OVERHEAD_MIB;
-use crate::machine::{Plan, Source, Stages, StartError, Started};
+use crate::machine::{Machine, Plan, Source, Stages, StartError, Started};
 use crate::moment::Moment;
 use crate::store::StoreError;
 use crate::templates::Template;
@@ -177,8 +178,7 @@ impl Manager {
         sandbox: &Arc<Sandbox>,
         spec: Spec,
     ) -> Result<Created, CreateError> {
-        let template_id = spec.template.id.clone();
-        let Started { machine, stages } = match self.start_new(sandbox, spec).await {
+        let (Started { machine, stages }, now) = match self.start_new(sandbox, spec).await {
             Ok(started) => started,
             Err(error) => {
                 self.parts.telemetry.create_failed();
@@ -186,40 +186,43 @@ impl Manager {
                 return Err(error);
             }
         };
-        sandbox.lock().machine = Some(machine.clone());
-        let driven = self.drive(sandbox, Event::Booted(Moment::now()));
-        self.watch(sandbox, &machine);
-        let _ = driven.await;
-        let Some(view) = sandbox.view() else {
-            return Err(CreateError::Aborted);
-        };
-        let stored = self
-            .parts
-            .store
-            .mark_running(
-                view.id.clone(),
-                template_id,
-                machine.identity(),
-                view.span.started_at,
-            )
-            .await;
-        if let Err(error) = stored {
-            drop(self.drive(sandbox, Event::Kill(Reason::BootFailed)));
-            return Err(error.into());
-        }
+        let view = self.serves(sandbox, &machine, now).await;
+        let view = view.ok_or(CreateError::Aborted)?;
         self.parts.telemetry.created(&stages);
         tracing::info!(sandbox = %view.id, ?stages, "created");
         self.note(&view.id, "created", "The sandbox runs.");
         Ok(Created { view, stages })
     }
 
-    async fn start_new(&self, sandbox: &Sandbox, spec: Spec) -> Result<Started, CreateError> {
-        let id = sandbox.id.clone();
-        self.parts
-            .store
-            .insert_sandbox(id, &sandbox.known())
+    async fn start_new(
+        &self,
+        sandbox: &Sandbox,
+        spec: Spec,
+    ) -> Result<(Started, Moment), CreateError> {
+        let (id, store) = (&sandbox.id, &self.parts.store);
+        let template_id = spec.template.id.clone();
+        store.insert_sandbox(id.clone(), &sandbox.known()).await?;
+        let started = self.launch(sandbox, spec.template, spec.source).await?;
+        let now = Moment::now();
+        sandbox.lock().machine = Some(started.machine.clone());
+        store
+            .mark_running(id.clone(), template_id, started.machine.identity(), now)
             .await?;
-        self.launch(sandbox, spec.template, spec.source).await
+        Ok((started, now))
+    }
+
+    /// Reports that the machine of an operation serves, and shows the sandbox unless it was killed meanwhile.
+    pub(super) async fn serves(
+        self: &Arc<Self>,
+        sandbox: &Arc<Sandbox>,
+        machine: &Arc<dyn Machine>,
+        now: Moment,
+    ) -> Option<View> {
+        let run = sandbox.lock().life.run() + 1;
+        let driven = self.drive(sandbox, Event::Booted(now));
+        self.watch(sandbox, machine, run);
+        let _ = driven.await;
+        sandbox.view()
     }
 
     /// Starts a machine for a sandbox that has a row and a share. What it used stays in the sandbox when it fails.

@@ -18,6 +18,7 @@
 //! | [`pause`], [`resume`] | a snapshot in the place of the machine, and back |
 //! | [`snapshots`], [`fork`] | new sandboxes from a running one, later or at once |
 //! | [`checkpoints`], [`rollback`] | going back in place |
+//! | [`network`] | other network options |
 //! | [`ending`] | giving everything back |
 //! | [`sampling`] | samples of resource use, bounds of logs |
 //! | [`recovery`] | what a starting daemon does with what an earlier one left |
@@ -38,6 +39,7 @@ pub mod ending;
 pub mod expiry;
 pub mod fork;
 pub mod manager;
+pub mod network;
 pub mod pause;
 pub mod recovery;
 pub mod resume;
@@ -52,5 +54,7 @@ pub mod warming;
 mod capture_tests;
 #[cfg(test)]
 mod pause_tests;
+#[cfg(test)]
+mod storm_tests;
 #[cfg(test)]
 pub mod tests;

@@ -102,7 +102,7 @@ pub enum Phase {
     Creating,
     /// Serves.
     Running,
-    /// Serves, while a snapshot of it is taken.
+    /// Serves, while a snapshot of it is taken or its network options are replaced.
     Capturing,
     /// Goes back to a checkpoint.
     RollingBack,
@@ -150,7 +150,7 @@ pub enum Event {
     SetTimeout(Moment, u32),
     /// `connect`, `refreshes`: the deadline becomes now + seconds where that is later.
     Extend(Moment, u32),
-    /// A snapshot is to be taken in place.
+    /// A snapshot is to be taken in place, or the network options are to be replaced.
     Capture,
     /// It is to go back to a checkpoint.
     RollBack,
@@ -236,6 +236,8 @@ pub struct Life {
     died: bool,
     /// Automatic pauses that failed one after the other.
     attempts: u8,
+    /// When the next is tried.
+    retry_at: Option<Moment>,
 }
 
 /// What bounds a life.
@@ -286,6 +288,7 @@ impl Life {
             run,
             died: false,
             attempts: 0,
+            retry_at: None,
         }
     }
 
@@ -329,11 +332,9 @@ impl Life {
     /// Whether clients see it as paused (`Some(true)`), running, or not at all.
     pub const fn shown_paused(&self) -> Option<bool> {
         match self.phase {
-            Phase::Running | Phase::Capturing | Phase::RollingBack | Phase::Pausing
-                if !self.died =>
-            {
-                Some(false)
-            }
+            Phase::Running | Phase::Capturing | Phase::RollingBack if !self.died => Some(false),
+            // The machine of one that is being paused is ended in the end.
+            Phase::Pausing => Some(false),
             Phase::Paused | Phase::Resuming(_) => Some(true),
             _ => None,
         }
@@ -409,7 +410,7 @@ impl Life {
             (Phase::Pausing, Event::Paused(now)) => {
                 self.phase = Phase::Paused;
                 self.died = false;
-                self.attempts = 0;
+                self.forgive();
                 if let Some(span) = &mut self.span {
                     span.end_at = now;
                 }
@@ -433,7 +434,7 @@ impl Life {
         self.phase = Phase::Running;
         self.run += 1;
         self.died = false;
-        self.attempts = 0;
+        self.forgive();
         vec![Action::Schedule(end_at)]
     }
 
@@ -446,15 +447,21 @@ impl Life {
         self.phase = Phase::Running;
         let Some(span) = self.span else { return vec![] };
         let pauses = matches!(self.limits.on_timeout, OnTimeout::Pause { .. });
-        if !(pausing && pauses && span.end_at <= now) {
-            return vec![Action::Schedule(span.end_at)];
+        if pausing && pauses && span.end_at <= now {
+            self.attempts += 1;
+            self.retry_at = Some(now.plus_seconds(PAUSE_RETRY));
         }
-        self.attempts += 1;
-        if self.attempts < PAUSE_ATTEMPTS {
-            vec![Action::Wake(now.plus_seconds(PAUSE_RETRY))]
-        } else {
-            self.end_now(Reason::Expired)
+        match self.retry_at {
+            None => vec![Action::Schedule(span.end_at)],
+            Some(_) if self.attempts >= PAUSE_ATTEMPTS => self.end_now(Reason::Expired),
+            Some(retry_at) => vec![Action::Wake(retry_at)],
         }
+    }
+
+    /// There is a new deadline, or none: failed pauses are forgotten.
+    fn forgive(&mut self) {
+        self.attempts = 0;
+        self.retry_at = None;
     }
 
     fn kill(&mut self, why: Reason) -> Step {
@@ -587,9 +594,13 @@ impl Life {
         let end_at = now
             .plus_seconds(seconds)
             .min(span.since.plus_seconds(self.limits.longest));
+        if end_at <= now && self.in_transition() {
+            // Its end must not be called off by whoever moves the deadline next.
+            return Err(Refusal::InTransition);
+        }
         self.span = Some(Span { end_at, ..span });
-        self.attempts = 0;
-        if end_at <= now && self.phase == Phase::Running {
+        self.forgive();
+        if end_at <= now {
             return Ok(self.expire());
         }
         Ok(vec![Action::Schedule(end_at)])
@@ -607,7 +618,7 @@ impl Life {
             end_at: wanted,
             ..span
         });
-        self.attempts = 0;
+        self.forgive();
         Ok(vec![Action::Schedule(wanted)])
     }
 

@@ -218,6 +218,7 @@ impl Hypervisor for FakeHypervisor {
             } else if machine.identity != identity {
                 Err(AdoptError::Reused)
             } else {
+                machine.stopped.store(false, Ordering::Relaxed);
                 Ok(machine as Arc<dyn Machine>)
             }
         }
@@ -261,6 +262,19 @@ impl Hypervisor for FakeHypervisor {
 }
 
 impl FakeMachine {
+    /// Does something in the guest; `false` when the guest does not run.
+    pub fn write(&self, value: u64) -> bool {
+        let mut guest = self.guest.lock().unwrap();
+        let runs = !self.stopped.load(Ordering::Relaxed) && !self.dead.is_cancelled();
+        if runs {
+            *guest = Guest {
+                memory: value,
+                disk: value,
+            };
+        }
+        runs
+    }
+
     /// Whether a snapshot or rollback goes well; one that hangs does so until the machine is dead.
     async fn works(&self) -> bool {
         let mood = *self.work.lock().unwrap();
@@ -320,11 +334,12 @@ impl Machine for FakeMachine {
             if self.dead.is_cancelled() {
                 return Err(SnapshotError::Lost("it is dead".to_owned()));
             }
+            let held = self.guest.lock().unwrap();
             match order.after {
                 After::GoOn => *self.at.lock().unwrap() = Some(order.id.clone()),
                 After::Stop => self.stopped.store(true, Ordering::Relaxed),
             }
-            let guest = *self.guest.lock().unwrap();
+            let guest = *held;
             self.snapshots
                 .lock()
                 .unwrap()
