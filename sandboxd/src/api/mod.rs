@@ -27,6 +27,7 @@ mod sandboxes;
 mod service;
 mod snapshot;
 mod templates;
+mod timing;
 
 use std::ops::Deref;
 use std::sync::Arc;

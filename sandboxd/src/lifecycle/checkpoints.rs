@@ -96,7 +96,7 @@ impl Manager {
             return;
         };
         let number = sandbox.commands.fetch_add(1, Ordering::Relaxed);
-        if number % auto.every_commands.max(1) != 0 {
+        if !number.is_multiple_of(auto.every_commands.max(1)) {
             return;
         }
         let (manager, captured) = (self.clone(), sandbox.clone());

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -20,7 +21,8 @@ use crate::admission::Full;
 use crate::egress::EgressError;
 use crate::ids::{IdError, SandboxId};
 use crate::machine::cgroup::PROCESS_OVERHEAD_MIB;
-use crate::machine::{Machine, Plan, Source, Stages, StartError, Started};
+use crate::machine::stages::{Stage, Stages};
+use crate::machine::{Machine, Plan, Source, StartError};
 use crate::moment::Moment;
 use crate::store::StoreError;
 use crate::templates::Template;
@@ -140,7 +142,10 @@ impl Manager {
             return Err(CreateError::ShuttingDown);
         }
         let memory = share(spec.template.memory_mib);
+        let mut stages = Stages::default();
+        let waiting = Instant::now();
         let reservation = self.parts.admission.reserve(memory).await?;
+        stages.add(Stage::Queue, waiting.elapsed());
         let limits = Limits {
             timeout: spec.timeout,
             longest: self.parts.bounds.longest_life,
@@ -164,7 +169,7 @@ impl Manager {
         // From here on a task owns the start, so that nothing gets lost when the caller goes away.
         let manager = self.clone();
         tokio::spawn(async move {
-            let outcome = manager.start(&sandbox, spec).await;
+            let outcome = manager.start(&sandbox, spec, stages).await;
             let served = outcome.is_ok();
             if answer.send(outcome).is_err() && served && !kept {
                 drop(manager.drive(&sandbox, Event::Kill(Reason::Abandoned)));
@@ -177,8 +182,9 @@ impl Manager {
         self: &Arc<Self>,
         sandbox: &Arc<Sandbox>,
         spec: Spec,
+        mut stages: Stages,
     ) -> Result<Created, CreateError> {
-        let (Started { machine, stages }, now) = match self.start_new(sandbox, spec).await {
+        let (machine, now) = match self.start_new(sandbox, spec, &mut stages).await {
             Ok(started) => started,
             Err(error) => {
                 self.parts.telemetry.create_failed();
@@ -186,7 +192,9 @@ impl Manager {
                 return Err(error);
             }
         };
+        let storing = Instant::now();
         let view = self.serves(sandbox, &machine, now).await;
+        stages.add(Stage::Store, storing.elapsed());
         let view = view.ok_or(CreateError::Aborted)?;
         self.parts.telemetry.created(&stages);
         tracing::info!(sandbox = %view.id, ?stages, "created");
@@ -198,17 +206,23 @@ impl Manager {
         &self,
         sandbox: &Sandbox,
         spec: Spec,
-    ) -> Result<(Started, Moment), CreateError> {
+        stages: &mut Stages,
+    ) -> Result<(Arc<dyn Machine>, Moment), CreateError> {
         let (id, store) = (&sandbox.id, &self.parts.store);
         let template_id = spec.template.id.clone();
+        let storing = Instant::now();
         store.insert_sandbox(id.clone(), &sandbox.known()).await?;
-        let started = self.launch(sandbox, spec.template, spec.source).await?;
-        let now = Moment::now();
-        sandbox.lock().machine = Some(started.machine.clone());
-        store
-            .mark_running(id.clone(), template_id, started.machine.identity(), now)
+        stages.add(Stage::Store, storing.elapsed());
+        let machine = self
+            .launch(sandbox, spec.template, spec.source, stages)
             .await?;
-        Ok((started, now))
+        let (now, storing) = (Moment::now(), Instant::now());
+        sandbox.lock().machine = Some(machine.clone());
+        store
+            .mark_running(id.clone(), template_id, machine.identity(), now)
+            .await?;
+        stages.add(Stage::Store, storing.elapsed());
+        Ok((machine, now))
     }
 
     /// Reports that the machine of an operation serves, and shows the sandbox unless it was killed meanwhile.
@@ -231,23 +245,30 @@ impl Manager {
         sandbox: &Sandbox,
         template: Arc<Template>,
         source: Source,
-    ) -> Result<Started, CreateError> {
+        stages: &mut Stages,
+    ) -> Result<Arc<dyn Machine>, CreateError> {
         let Parts { store, egress, .. } = &self.parts;
         let (policy, abort) = {
             let inner = sandbox.lock();
             (inner.network.policy.clone(), inner.abort.clone())
         };
         // Not cut short by an abort: a slot must be known here to be released.
+        let acquiring = Instant::now();
         let tap = egress.acquire(policy).await?;
         if let Some(tap) = &tap {
+            let acquired = Instant::now();
+            stages.add(Stage::Network, acquired - acquiring);
             sandbox.lock().tap = Some(tap.clone());
             store.set_slot(sandbox.id.clone(), tap.slot).await?;
+            stages.add(Stage::Store, acquired.elapsed());
         }
         let plan = plan(sandbox, template, source);
-        tokio::select! {
-            started = self.parts.hypervisor.start(plan) => Ok(started?),
-            () = abort.cancelled() => Err(CreateError::Aborted),
-        }
+        let started = tokio::select! {
+            started = self.parts.hypervisor.start(plan) => started?,
+            () = abort.cancelled() => return Err(CreateError::Aborted),
+        };
+        stages.add_all(&started.stages);
+        Ok(started.machine)
     }
 
     /// The template of a sandbox, in the size that the sandbox has.

@@ -17,7 +17,8 @@ use super::manager::{Manager, TRANSITION};
 use super::sandbox::{Rest, Sandbox, View};
 use super::state::{Event, Refusal};
 use crate::ids::SandboxId;
-use crate::machine::{Source, Started};
+use crate::machine::stages::{Stage, Stages};
+use crate::machine::{Machine, Source};
 use crate::moment::Moment;
 
 /// Least seconds that a sandbox lives when traffic woke it.
@@ -38,9 +39,9 @@ pub enum ResumeError {
 #[derive(Debug)]
 pub enum Connected {
     /// It ran.
-    Running(View),
+    Running(Box<View>),
     /// It was paused and was resumed.
-    Resumed(Created),
+    Resumed(Box<Created>),
 }
 
 impl Manager {
@@ -53,12 +54,12 @@ impl Manager {
     ) -> Result<Connected, ResumeError> {
         loop {
             match self.extend(id, seconds).await {
-                Ok(view) => return Ok(Connected::Running(view)),
+                Ok(view) => return Ok(Connected::Running(Box::new(view))),
                 Err(Refusal::Paused) => {}
                 Err(refusal) => return Err(refusal.into()),
             }
             match self.resume(id, seconds, memory).await {
-                Ok(created) => return Ok(Connected::Resumed(created)),
+                Ok(created) => return Ok(Connected::Resumed(Box::new(created))),
                 // Somebody else has resumed it in between.
                 Err(ResumeError::Refused(Refusal::Running)) => {}
                 Err(error) => return Err(error),
@@ -103,8 +104,11 @@ impl Manager {
         seconds: u32,
         memory: bool,
     ) -> Result<Created, CreateError> {
-        let started = self.start_again(sandbox, seconds, memory).await;
-        let (Started { machine, stages }, now) = match started {
+        let mut stages = Stages::default();
+        let started = self
+            .start_again(sandbox, seconds, memory, &mut stages)
+            .await;
+        let (machine, now) = match started {
             Ok(started) => started,
             Err(error) => {
                 self.release_machine(sandbox).await;
@@ -135,7 +139,8 @@ impl Manager {
         sandbox: &Sandbox,
         seconds: u32,
         memory: bool,
-    ) -> Result<(Started, Moment), CreateError> {
+        stages: &mut Stages,
+    ) -> Result<(Arc<dyn Machine>, Moment), CreateError> {
         let rest = sandbox.lock().rest.clone();
         let Rest {
             snapshot,
@@ -147,29 +152,35 @@ impl Manager {
             Source::Disk(snapshot)
         };
         let template = self.template_of(&sandbox.facts)?;
+        let waiting = Instant::now();
         let reservation = self
             .parts
             .admission
             .reserve(share(template.memory_mib))
             .await?;
+        stages.add(Stage::Queue, waiting.elapsed());
         let end_of = {
             let mut inner = sandbox.lock();
             inner.reservation = Some(reservation);
             inner.life.clone()
         };
         let store = &self.parts.store;
+        let storing = Instant::now();
         store.begin_resume(sandbox.id.clone()).await?;
-        let started = self.launch(sandbox, template, source).await?;
-        sandbox.lock().machine = Some(started.machine.clone());
+        stages.add(Stage::Store, storing.elapsed());
+        let machine = self.launch(sandbox, template, source, stages).await?;
+        sandbox.lock().machine = Some(machine.clone());
         if self.closed.load(Ordering::Acquire) {
             return Err(CreateError::ShuttingDown);
         }
         let now = Moment::now();
-        let (identity, end_at) = (started.machine.identity(), end_of.end_of(now, seconds));
+        let (identity, end_at) = (machine.identity(), end_of.end_of(now, seconds));
+        let storing = Instant::now();
         store
             .mark_resumed(sandbox.id.clone(), identity, now, end_at)
             .await?;
-        Ok((started, now))
+        stages.add(Stage::Store, storing.elapsed());
+        Ok((machine, now))
     }
 
     /// Waits until no operation on the sandbox is under way, or for too long.

@@ -65,10 +65,13 @@ impl House {
             store: self.store.clone(),
             hypervisor: self.fake.clone(),
             egress: Arc::new(NoNetwork),
-            admission: Admission::new(Limits {
-                sandboxes: 8,
-                memory_mib: 8_192,
-            }),
+            admission: Admission::new(
+                Limits {
+                    sandboxes: 8,
+                    memory_mib: 8_192,
+                },
+                None,
+            ),
             templates: self.templates.clone(),
             telemetry: Arc::new(Telemetry::default()),
             bounds: Bounds {

@@ -18,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 use super::agent::{Agent, AgentError};
 use super::control::ControlError;
 use super::process::ProcessIdentity;
+use super::stages::{Stage, Stages};
 use super::{
     AdoptError, After, DialError, GuestStream, Hypervisor, Machine, Plan, RollbackError,
-    SnapshotError, SnapshotOrder, Source, Stages, StartError, Started, Swept, Warmed, Written,
+    SnapshotError, SnapshotOrder, Source, StartError, Started, Swept, Warmed, Written,
 };
 use crate::egress::Tap;
 use crate::ids::{SandboxId, SnapshotId};
@@ -187,17 +188,12 @@ impl Hypervisor for FakeHypervisor {
                 .lock()
                 .unwrap()
                 .insert(plan.id, machine.clone());
-            let ms = Duration::from_millis;
-            Ok(Started {
-                machine,
-                stages: Stages {
-                    spawn: ms(1),
-                    make: ms(2),
-                    restored: true,
-                    agent: ms(3),
-                    configure: ms(4),
-                },
-            })
+            let mut stages = Stages::default();
+            let took = [Stage::Pool, Stage::Resume, Stage::Agent, Stage::Configure];
+            for (stage, ms) in took.into_iter().zip(1..) {
+                stages.add(stage, Duration::from_millis(ms));
+            }
+            Ok(Started { machine, stages })
         }
         .boxed()
     }

@@ -8,6 +8,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::{Body, Id};
 use crate::api::sandboxes::handlers::answer;
 use crate::api::sandboxes::wire::Sandbox;
+use crate::api::timing::Watch;
 use crate::api::{App, no_content};
 use crate::ids::SandboxId;
 use crate::lifecycle::resume::Connected;
@@ -65,12 +66,13 @@ async fn connect(
     seconds: u32,
     memory: bool,
 ) -> Result<Response, ApiError> {
+    let watch = Watch::start();
     let connected = app.manager.connect(id, seconds, memory).await;
     match connected.map_err(|error| ApiError::resumed(error, id))? {
         Connected::Running(view) => {
             let sandbox = Sandbox::new(&view, app.domain.as_deref());
             Ok(axum::Json(sandbox).into_response())
         }
-        Connected::Resumed(created) => Ok(answer(app, &created)),
+        Connected::Resumed(created) => Ok(answer(app, &created, watch)),
     }
 }

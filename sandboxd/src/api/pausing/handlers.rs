@@ -7,6 +7,7 @@ use super::wire::{PauseRequest, ResumeRequest};
 use crate::api::error::ApiError;
 use crate::api::extract::{Body, Id};
 use crate::api::sandboxes::handlers::answer;
+use crate::api::timing::Watch;
 use crate::api::{App, no_content};
 use crate::lifecycle::state::OnTimeout;
 
@@ -26,6 +27,7 @@ pub async fn resume(
     Id(id): Id,
     body: Body<ResumeRequest>,
 ) -> Result<Response, ApiError> {
+    let watch = Watch::start();
     let seconds = body.value.check(app.manager.bounds().longest_life)?;
     if let Some(auto_pause) = body.value.auto_pause
         && let Some(view) = app.manager.known(&id).and_then(|sandbox| sandbox.view())
@@ -39,5 +41,5 @@ pub async fn resume(
     let memory = body.value.memory.unwrap_or(true);
     let resumed = app.manager.resume(&id, seconds, memory).await;
     let created = resumed.map_err(|error| ApiError::resumed(error, &id))?;
-    Ok(answer(&app, &created))
+    Ok(answer(&app, &created, watch))
 }

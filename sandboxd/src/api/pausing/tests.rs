@@ -78,7 +78,7 @@ async fn a_paused_sandbox_is_listed_as_such_and_its_end_is_when_it_was_paused() 
         .await;
     let ids = async |query: &str| {
         let answer = client.get(&format!("/v2/sandboxes?{query}")).await;
-        assert_eq!(answer.header("x-total-running").is_some(), true);
+        assert!(answer.header("x-total-running").is_some());
         let list = answer.json();
         let ids = list.as_array().unwrap().iter();
         ids.map(|s| s["sandboxID"].as_str().unwrap().to_owned())

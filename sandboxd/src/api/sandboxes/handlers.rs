@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::wire::{Base, CreateRequest, Sandbox, SandboxDetail, Version, reference, unknown};
 use crate::api::error::ApiError;
 use crate::api::extract::{Body, Id};
+use crate::api::timing::{Watch, timed};
 use crate::api::{App, no_content};
 use crate::ids::SandboxId;
 use crate::lifecycle::create::{Created, Spec};
-use crate::machine::{Source, Stages};
+use crate::machine::Source;
 use crate::moment::Moment;
 use crate::store::idempotency::Begin;
 
@@ -23,9 +24,10 @@ pub async fn create_v1(
     State(app): State<App>,
     body: Body<CreateRequest>,
 ) -> Result<Response, ApiError> {
+    let watch = Watch::start();
     let spec = check(&app, body.value, Version::V1).await?;
     let created = app.manager.create(new_id()?, spec, false).await?;
-    Ok(answer(&app, &created))
+    Ok(answer(&app, &created, watch))
 }
 
 pub async fn create_v2(
@@ -33,12 +35,13 @@ pub async fn create_v2(
     headers: HeaderMap,
     body: Body<CreateRequest>,
 ) -> Result<Response, ApiError> {
+    let watch = Watch::start();
     let key = idempotency_key(&headers)?;
     let spec = check(&app, body.value, Version::V2).await?;
     let id = new_id()?;
     let Some(key) = key else {
         let created = app.manager.create(id, spec, false).await?;
-        return Ok(answer(&app, &created));
+        return Ok(answer(&app, &created, watch));
     };
     let begun = app
         .manager
@@ -51,7 +54,7 @@ pub async fn create_v2(
         Begin::Mismatch => Err(ApiError::KeyReused),
         Begin::Fresh => {
             // A task of its own, so that the key gets its outcome even when this client goes away.
-            let task = tokio::spawn(create_with_key(app, id, spec, key));
+            let task = tokio::spawn(create_with_key(app, id, spec, key, watch));
             task.await.map_err(|error| ApiError::internal(&error))?
         }
     }
@@ -62,6 +65,7 @@ async fn create_with_key(
     id: SandboxId,
     spec: Spec,
     key: String,
+    watch: Watch,
 ) -> Result<Response, ApiError> {
     let store = app.manager.store().clone();
     match app.manager.create(id, spec, true).await {
@@ -69,7 +73,7 @@ async fn create_with_key(
             let sandbox = Sandbox::new(&created.view, app.domain.as_deref());
             let json = serde_json::to_string(&sandbox).map_err(|e| ApiError::internal(&e))?;
             store.finish(key, json).await?;
-            Ok(answer(&app, &created))
+            Ok(answer(&app, &created, watch))
         }
         Err(error) => {
             store.abandon(key).await?;
@@ -142,20 +146,10 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 }
 
 /// A sandbox that was created or resumed, with the stages of its start.
-pub fn answer(app: &App, created: &Created) -> Response {
+pub fn answer(app: &App, created: &Created, watch: Watch) -> Response {
     let sandbox = Sandbox::new(&created.view, app.domain.as_deref());
-    let mut response = (StatusCode::CREATED, axum::Json(sandbox)).into_response();
-    if let Ok(value) = HeaderValue::from_str(&server_timing(&created.stages)) {
-        response.headers_mut().insert("server-timing", value);
-    }
-    response
-}
-
-/// The stages of a create as a `Server-Timing` header (W3C Server Timing; durations in milliseconds).
-fn server_timing(stages: &Stages) -> String {
-    let named = stages.named();
-    let entries = named.map(|(name, time)| format!("{name};dur={:.3}", time.as_secs_f64() * 1e3));
-    entries.join(", ")
+    let response = (StatusCode::CREATED, axum::Json(sandbox)).into_response();
+    timed(response, &created.stages, watch)
 }
 
 fn repeated(json: String) -> Response {
