@@ -53,6 +53,8 @@ pub mod warming;
 #[cfg(test)]
 mod capture_tests;
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod pause_tests;
 #[cfg(test)]
 mod storm_tests;

@@ -60,6 +60,23 @@ impl House {
         }
     }
 
+    /// What the next daemon finds: the same store, the same machines.
+    pub fn reopen(self) -> Self {
+        let Self {
+            dir,
+            store,
+            fake,
+            templates,
+        } = self;
+        drop(store);
+        Self {
+            store: Store::open(dir.path()).unwrap(),
+            dir,
+            fake,
+            templates,
+        }
+    }
+
     pub fn manager(&self) -> Arc<Manager> {
         Manager::new(Parts {
             store: self.store.clone(),

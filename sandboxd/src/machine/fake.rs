@@ -107,6 +107,8 @@ impl FakeHypervisor {
     fn guest(&self, id: &SandboxId, dead: CancellationToken) -> PathBuf {
         let folder = self.folder.get_or_init(|| tempfile::tempdir().unwrap());
         let path = folder.path().join(id.as_str());
+        // Left where a test has dropped the runtime that served it.
+        let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).unwrap();
         let ports = self.ports.clone();
         let socket = path.clone();
