@@ -9,7 +9,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`state`] | the state machine: pure, property-tested |
+//! | [`terms`], [`state`] | the state machine: pure, property-tested |
 //! | [`expiry`] | deadlines behind one timer |
 //! | [`sandbox`] | one sandbox: facts, state, machine, traffic |
 //! | [`manager`] | the registry, and the only place where steps become actions |
@@ -48,6 +48,7 @@ pub mod sampling;
 pub mod sandbox;
 pub mod snapshots;
 pub mod state;
+pub mod terms;
 pub mod warming;
 
 #[cfg(test)]
