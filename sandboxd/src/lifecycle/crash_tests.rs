@@ -185,8 +185,10 @@ fn a_daemon_that_is_killed_at_any_step_leaves_an_allowed_state_and_nothing_else(
         while whole < 5 && after < 400 {
             let house = House::new();
             let (id, ended) = crash(&house, operation, after);
-            let next = house.reopen();
-            runtime().block_on(check(&next, &id, operation, ended));
+            runtime().block_on(async {
+                let next = house.reopen().await;
+                check(&next, &id, operation, ended).await;
+            });
             whole += u32::from(ended);
             cut += u32::from(!ended);
             after += 1;
