@@ -135,8 +135,9 @@ impl Manager {
                 }
                 written = machine.snapshot(order) => written.map_err(CaptureError::from),
             };
-            tracing::info!(sandbox = %sandbox.id, snapshot = %row.id, ?written, "snapshot");
-            written.map(|_| row)
+            let written = written?;
+            tracing::info!(sandbox = %sandbox.id, snapshot = %row.id, ?written, "snapshot taken");
+            Ok(row)
         };
         let written = write.await;
         if let Err(error) = &written {
