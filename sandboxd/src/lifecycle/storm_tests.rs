@@ -248,7 +248,7 @@ impl Stage {
             Op::Write(value) => self.write(value).await,
             Op::Pause { memory } => {
                 let paused = manager.pause(id, memory).await;
-                paused.map_or_else(captured, |()| Said::Done)
+                paused.map_or_else(captured, |_| Said::Done)
             }
             Op::Connect { memory } => match manager.connect(id, 600, memory).await {
                 Ok(Connected::Running(_)) => Said::Running,
@@ -268,8 +268,8 @@ impl Stage {
                 outcome.map_or_else(refused, |()| Said::Done)
             }
             Op::Snapshot => match manager.take_snapshot(id, None, true).await {
-                Ok(row) => {
-                    let name = row.label.unwrap().family.to_string();
+                Ok(taken) => {
+                    let name = taken.row.label.unwrap().family.to_string();
                     let reference = Reference::parse(&name).unwrap();
                     manager.delete_snapshot(&reference).await.unwrap();
                     Said::Done
@@ -293,7 +293,7 @@ impl Stage {
                 taken.map_or_else(captured, |_| Said::Done)
             }
             Op::RollBack(name) => match manager.roll_back(id, &name.to_string()).await {
-                Ok(()) => Said::Done,
+                Ok(_) => Said::Done,
                 Err(RollbackError::Refused(refusal)) => refused(refusal),
                 Err(RollbackError::NoCheckpoint) if manager.known(id).is_none() => Said::Gone,
                 Err(RollbackError::NoCheckpoint) => Said::Missing,
