@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::capture::{CaptureError, Taken};
 use super::create::CreateError;
 use super::manager::Manager;
+use super::sandbox::Origin;
 use super::state::Refusal;
 use crate::ids::{SandboxId, SnapshotId};
 use crate::store::StoreError;
@@ -84,7 +85,8 @@ impl Manager {
         }
         let user = self.all().into_iter().find(|sandbox| {
             let origin = sandbox.facts.origin.as_ref();
-            origin.is_some_and(|origin| builds.iter().any(|row| row.id == origin.snapshot))
+            let used = |origin: &Origin| builds.iter().any(|row| row.id == origin.snapshot);
+            origin.is_some_and(used) && !sandbox.lock().life.is_over()
         });
         if let Some(sandbox) = user {
             return Err(DeleteError::InUse(sandbox.id.clone()));

@@ -120,6 +120,14 @@ impl Life {
         matches!(self.phase, Phase::Running | Phase::Capturing) && !self.died
     }
 
+    /// Whether it will never run again.
+    pub const fn is_over(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Killing { .. } | Phase::Ending(_) | Phase::Gone
+        )
+    }
+
     /// Whether an operation is under way that will end.
     pub const fn in_transition(&self) -> bool {
         matches!(
