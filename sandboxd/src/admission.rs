@@ -6,6 +6,9 @@
 //!       └ over a limit otherwise: refused at once
 //! ```
 //!
+//! Where more memory may be promised than the host has, what guests really use decides as well: nothing is admitted that
+//! would leave the host with less than a [`Floor`].
+//!
 //! A reservation counts a guest's whole memory from before its process starts until the process is known to be dead,
 //! so that what is promised never exceeds what the host has, whatever the guests do with it. The count of ending
 //! sandboxes exists for clients that kill one sandbox and create the next in the same breath.
@@ -45,6 +48,35 @@ pub enum Full {
         /// Limit.
         limit_mib: u64,
     },
+    /// More is promised than the host has, and little is left of what it has.
+    #[error("The host has {available_mib} MiB of memory left, and keeps {floor_mib} of them free.")]
+    Host {
+        /// Left.
+        available_mib: u64,
+        /// Kept free.
+        floor_mib: u64,
+    },
+}
+
+/// What the host keeps free when more is promised than it has.
+#[derive(Clone, Copy, Debug)]
+pub struct Floor {
+    /// Memory in MiB that stays free.
+    pub keep_mib: u64,
+    /// Memory in MiB that the host could give now; `None` when it does not tell.
+    pub available_mib: fn() -> Option<u64>,
+}
+
+impl Floor {
+    fn check(self, available_mib: Option<u64>) -> Result<(), Full> {
+        match available_mib {
+            Some(available_mib) if available_mib < self.keep_mib => Err(Full::Host {
+                available_mib,
+                floor_mib: self.keep_mib,
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What is promised.
@@ -81,6 +113,7 @@ impl Used {
 #[derive(Debug)]
 struct Shared {
     limits: Limits,
+    floor: Option<Floor>,
     used: Mutex<Used>,
     given_back: Notify,
 }
@@ -100,8 +133,14 @@ pub struct Reservation {
 impl Admission {
     /// Empty books.
     pub fn new(limits: Limits) -> Self {
+        Self::above(limits, None)
+    }
+
+    /// Empty books on a host that keeps something free.
+    pub fn above(limits: Limits, floor: Option<Floor>) -> Self {
         Self(Arc::new(Shared {
             limits,
+            floor,
             used: Mutex::default(),
             given_back: Notify::new(),
         }))
@@ -144,6 +183,9 @@ impl Admission {
     }
 
     fn try_reserve(&self, memory_mib: u64) -> Result<Reservation, Full> {
+        if let Some(floor) = self.0.floor {
+            floor.check((floor.available_mib)())?;
+        }
         self.0.lock().add(memory_mib, self.0.limits)?;
         Ok(self.reservation(memory_mib))
     }
@@ -188,7 +230,7 @@ impl Drop for Reservation {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Admission, Full, Limits, Used};
+    use super::{Admission, Floor, Full, Limits, Used};
 
     const LIMITS: Limits = Limits {
         sandboxes: 2,
@@ -209,6 +251,24 @@ mod tests {
         assert_eq!(admission.reserve(0).await.unwrap_err(), Full::Sandboxes(2));
         drop((first, second));
         assert_eq!(admission.used(), Used::default());
+    }
+
+    #[tokio::test]
+    async fn the_host_keeps_its_floor() {
+        let floor = |available_mib| Floor {
+            keep_mib: 500,
+            available_mib,
+        };
+        let low = Admission::above(LIMITS, Some(floor(|| Some(499))));
+        let full = Full::Host {
+            available_mib: 499,
+            floor_mib: 500,
+        };
+        assert_eq!(low.reserve(1).await.unwrap_err(), full);
+        for enough in [floor(|| Some(500)), floor(|| None)] {
+            let admission = Admission::above(LIMITS, Some(enough));
+            assert!(admission.reserve(1).await.is_ok());
+        }
     }
 
     #[tokio::test(start_paused = true)]

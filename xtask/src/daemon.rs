@@ -97,7 +97,21 @@ impl Daemon {
     ///
     /// # Errors
     /// When it can't be started or doesn't answer: with the end of its log.
-    pub fn start(ctx: &Ctx, parts: &Parts, mut host: Host, port: Option<u16>) -> Result<Self> {
+    pub fn start(ctx: &Ctx, parts: &Parts, host: Host, port: Option<u16>) -> Result<Self> {
+        Self::start_with(ctx, parts, host, port, &[])
+    }
+
+    /// The same, with more flags for the daemon.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_with(
+        ctx: &Ctx,
+        parts: &Parts,
+        mut host: Host,
+        port: Option<u16>,
+        flags: &[String],
+    ) -> Result<Self> {
         let task = ctx.progress.task("daemon");
         let (folders, instance) = folders(ctx, &host)?;
         let (listen, address) = match &mut host {
@@ -118,8 +132,10 @@ impl Daemon {
         std::fs::write(&log, "")?;
         let key = create_key(&host, parts, &folders)?;
         let endpoint = Endpoint { address, key };
+        let mut command = serve(parts, &folders, &listen, &endpoint.domain(), &host);
+        command.argv.extend_from_slice(flags);
         let mut daemon = Self {
-            command: serve(parts, &folders, &listen, &endpoint.domain(), &host),
+            command,
             endpoint,
             folders,
             running: None,

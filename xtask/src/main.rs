@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use cache::Ctx;
 use clap::{Parser, Subcommand};
-use commands::{demo, doctor, lab as lab_command, setup, test, up};
+use commands::{demo, doctor, lab as lab_command, measure, setup, test, up};
 
 /// Set up, run and test the sandbox daemon on this machine.
 ///
@@ -49,6 +49,7 @@ enum Task {
     Up(up::Args),
     Demo(demo::Args),
     Test(test::Args),
+    Measure(measure::Args),
     Lab(lab_command::Args),
     /// First program of a lab (for internal use).
     #[command(hide = true)]
@@ -75,6 +76,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Task::Up(args) => up::run(&Ctx::new()?, &args),
         Task::Demo(args) => demo::run(&Ctx::new()?, &args),
         Task::Test(args) => test::run(&Ctx::new()?, &args),
+        Task::Measure(args) => measure::run(&Ctx::new()?, &args),
         Task::Lab(args) => lab_command::run(&Ctx::new()?, args),
         Task::LabInit => {
             if let Err(error) = lab::init::run() {

@@ -105,7 +105,8 @@ impl Agent {
             settings.default_workdir = configure.default_workdir;
             settings.code_interpreter = configure.code_interpreter;
         });
-        Ok(())
+        // In a machine that goes on from a snapshot this is the first that user code sees of its new life.
+        self.machine.thaw()
     }
 }
 

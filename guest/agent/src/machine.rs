@@ -49,6 +49,18 @@ pub trait Machine: Send + Sync + std::fmt::Debug {
     /// [`MachineError::Step`].
     fn publish_variables(&self, variables: &[(&str, &str)]) -> Result<(), MachineError>;
 
+    /// Holds every user process still; returns once they stand.
+    ///
+    /// # Errors
+    /// [`MachineError::Step`] when they do not in time; they go on then.
+    fn freeze(&self) -> Result<(), MachineError>;
+
+    /// Lets user processes go on. Harmless when they do.
+    ///
+    /// # Errors
+    /// [`MachineError::Step`].
+    fn thaw(&self) -> Result<(), MachineError>;
+
     /// Writes file data back to the disk.
     fn sync(&self);
 
@@ -70,6 +82,14 @@ impl Machine for Untouched {
     }
 
     fn publish_variables(&self, _variables: &[(&str, &str)]) -> Result<(), MachineError> {
+        Ok(())
+    }
+
+    fn freeze(&self) -> Result<(), MachineError> {
+        Ok(())
+    }
+
+    fn thaw(&self) -> Result<(), MachineError> {
         Ok(())
     }
 

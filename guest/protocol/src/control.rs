@@ -13,6 +13,8 @@
 //! | `warm_up` | [`WarmUp`] | `{}`, once what a first call would wait for has been done |
 //! | `metrics` | `{}` | [`Metrics`] |
 //! | `sync` | `{}` | `{}`, after file data reached the disk |
+//! | `freeze` | [`Freeze`] | `{}`, once every user process stands still |
+//! | `thaw` | `{}` | `{}`; `configure` does it too, as its last step |
 //! | `shutdown` | `{}` | `{}`, then the guest syncs and powers off |
 //!
 //! A line is at most [`MAX_LINE_LEN`] bytes with its LF. Unknown members are refused on both sides: the daemon and the
@@ -51,6 +53,10 @@ pub enum Call {
     Metrics,
     /// Write file data back to the disk.
     Sync,
+    /// Hold all user processes still, for a snapshot.
+    Freeze(Freeze),
+    /// Let user processes go on.
+    Thaw,
     /// Sync and power off.
     Shutdown,
 }
@@ -65,9 +71,19 @@ impl Call {
             Self::WarmUp(_) => "warm_up",
             Self::Metrics => "metrics",
             Self::Sync => "sync",
+            Self::Freeze(_) => "freeze",
+            Self::Thaw => "thaw",
             Self::Shutdown => "shutdown",
         }
     }
+}
+
+/// What is done while user processes are held still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Freeze {
+    /// Whether file data is written back to the disk: a snapshot without memory needs that.
+    pub sync: bool,
 }
 
 /// How warm a guest is to get.
@@ -337,6 +353,8 @@ impl Request {
             "warm_up" => from_args(id, "warm_up", args).map(Call::WarmUp),
             "metrics" => none("metrics", args, Call::Metrics),
             "sync" => none("sync", args, Call::Sync),
+            "freeze" => from_args(id, "freeze", args).map(Call::Freeze),
+            "thaw" => none("thaw", args, Call::Thaw),
             "shutdown" => none("shutdown", args, Call::Shutdown),
             _ => Err(RequestError::UnknownOp {
                 id,
@@ -354,7 +372,10 @@ impl Request {
         let args = match &self.call {
             Call::Configure(configure) => serde_json::to_value(configure)?,
             Call::WarmUp(warm_up) => serde_json::to_value(warm_up)?,
-            Call::Hello | Call::Metrics | Call::Sync | Call::Shutdown => empty_object(),
+            Call::Freeze(freeze) => serde_json::to_value(freeze)?,
+            Call::Hello | Call::Metrics | Call::Sync | Call::Thaw | Call::Shutdown => {
+                empty_object()
+            }
         };
         let raw = RawRequest {
             id: self.id,

@@ -20,8 +20,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::settings::{NetworkSettings, ServeArgs, Settings};
-use crate::admission::Admission;
+use super::settings::{NetworkSettings, ServeArgs, Settings, available_memory_mib};
+use crate::admission::{Admission, Floor};
 use crate::api::auth::KeyRing;
 use crate::api::{App, Shared, router};
 use crate::egress::guard::Guard;
@@ -97,7 +97,13 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
         store: store.clone(),
         hypervisor: Arc::new(hypervisor),
         egress,
-        admission: Admission::new(settings.limits),
+        admission: Admission::above(
+            settings.limits,
+            settings.memory_floor_mib.map(|keep_mib| Floor {
+                keep_mib,
+                available_mib: available_memory_mib,
+            }),
+        ),
         telemetry: Arc::new(Telemetry::default()),
         bounds: Bounds {
             longest_life: settings.max_lifetime,

@@ -16,6 +16,9 @@ use crate::telemetry::logging::LogFormat;
 /// State folder when none is named.
 pub const STATE_DIR: &str = "/var/lib/sandboxd";
 
+/// Least memory in MiB that a host keeps free when more is promised than it has.
+const LEAST_FLOOR_MIB: u64 = 256;
+
 /// Run folder when none is named.
 const RUN_DIR: &str = "/run/sandboxd";
 
@@ -91,7 +94,8 @@ pub struct Options {
     /// Sandboxes at the same time [default: 200]
     #[arg(long, env = "SANDBOXD_MAX_SANDBOXES", value_name = "N")]
     max_sandboxes: Option<u32>,
-    /// Memory that may be promised to sandboxes, in MiB [default: nine tenths of what is available at start]
+    /// Memory that may be promised to sandboxes, in MiB; when it is more than is available at start, none is created while
+    /// less than a twentieth of that is left [default: nine tenths of what is available at start]
     #[arg(long, env = "SANDBOXD_MEMORY_LIMIT_MIB", value_name = "MIB")]
     memory_limit_mib: Option<u64>,
     /// Longest life of a sandbox in seconds [default: 86400]
@@ -161,6 +165,8 @@ pub struct Settings {
     pub network: Option<NetworkSettings>,
     /// What may be promised together.
     pub limits: Limits,
+    /// Memory in MiB that the host keeps free, where more may be promised than it has.
+    pub memory_floor_mib: Option<u64>,
     /// Longest life in seconds.
     pub max_lifetime: u32,
     /// Requests and connections to one sandbox.
@@ -251,7 +257,9 @@ impl ServeArgs {
             Some(path) => read(path)?,
             None => Options::default(),
         };
-        self.options.over(file).settle(available_memory_mib())
+        self.options
+            .over(file)
+            .settle(available_memory_mib().unwrap_or(0))
     }
 }
 
@@ -320,6 +328,10 @@ impl Options {
                 sandboxes: whole(count(self.max_sandboxes, 200, "max-sandboxes")?),
                 memory_mib: self.memory_limit_mib.unwrap_or(available_mib / 10 * 9),
             },
+            memory_floor_mib: self
+                .memory_limit_mib
+                .filter(|limit| *limit > available_mib)
+                .map(|_| LEAST_FLOOR_MIB.max(available_mib / 20)),
             max_lifetime: count(self.max_lifetime_seconds, 86_400, "max-lifetime-seconds")?,
             max_connections: whole(count(self.max_connections, 1_024, "max-connections")?),
             start_timeout: Duration::from_secs(u64::from(count(
@@ -359,8 +371,8 @@ fn present(
 }
 
 /// `MemAvailable` of `/proc/meminfo` in MiB.
-fn available_memory_mib() -> u64 {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+pub fn available_memory_mib() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kib = meminfo
         .lines()
         .find_map(|line| {
@@ -368,8 +380,8 @@ fn available_memory_mib() -> u64 {
                 .trim()
                 .strip_suffix(" kB")
         })
-        .and_then(|kib| kib.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) / 1_024
+        .and_then(|kib| kib.trim().parse::<u64>().ok())?;
+    Some(kib / 1_024)
 }
 
 impl<'de> Deserialize<'de> for Net {

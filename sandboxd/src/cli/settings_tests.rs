@@ -47,6 +47,7 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
     assert_eq!(settings.listen.to_string(), "0.0.0.0:80");
     assert_eq!(settings.limits.sandboxes, 7);
     assert_eq!(settings.limits.memory_mib, 9_000);
+    assert_eq!(settings.memory_floor_mib, None);
     assert_eq!(settings.default_egress, Verdict::Allow);
     assert_eq!(settings.metrics_interval, None);
     assert_eq!(settings.start_timeout, Duration::from_secs(60));
@@ -57,6 +58,19 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
     let bare = options(&["--no-network", "--keep-sandboxes-on-exit"]);
     let settings = bare.over(files(dir.path())).settle(0).unwrap();
     assert!(settings.network.is_none() && settings.keep_sandboxes);
+}
+
+#[test]
+fn a_host_that_promises_more_than_it_has_keeps_a_floor() {
+    let dir = tempfile::tempdir().unwrap();
+    let floor = |promised: &str, available| {
+        let given = options(&["--memory-limit-mib", promised]);
+        let settings = given.over(files(dir.path())).settle(available).unwrap();
+        settings.memory_floor_mib
+    };
+    assert_eq!(floor("10000", 10_000), None);
+    assert_eq!(floor("10001", 10_000), Some(500));
+    assert_eq!(floor("2000", 1_000), Some(256));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent_protocol::control::{
-    Call, Configure, Depth, HelloReply, Metrics, Request, Response, WarmUp,
+    Call, Configure, Depth, Freeze, HelloReply, Metrics, Request, Response, WarmUp,
 };
 use agent_protocol::opening::{MAX_REPLY_LEN, Opening, Reply, word};
 use agent_protocol::{AGENT_VSOCK_PORT, PROTOCOL_VERSION};
@@ -116,6 +116,18 @@ impl Agent {
             .await
             .map_err(|_| AgentError::TimedOut(patience))?
             .map(|_| ())
+    }
+
+    /// Holds the guest's user processes still; with `sync` their file data is written back to the disk, too.
+    pub async fn freeze(&self, sync: bool) -> Result<(), AgentError> {
+        self.call::<serde_json::Value>(Call::Freeze(Freeze { sync }))
+            .await
+            .map(|_| ())
+    }
+
+    /// Lets the guest's user processes go on.
+    pub async fn thaw(&self) -> Result<(), AgentError> {
+        self.call::<serde_json::Value>(Call::Thaw).await.map(|_| ())
     }
 
     /// Resource use right now.

@@ -17,8 +17,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use vmm::config::MachineConfig;
 use vmm::control::{
-    ErrorBody, Event, Hello, MAX_LINE, Op, Recorded, Request, RestoreArgs, Restored, ServerLine,
-    SnapshotArgs, Snapshotted,
+    ErrorBody, Event, Hello, MAX_LINE, Op, Recorded, Request, RestoreArgs, Restored, RollbackArgs,
+    ServerLine, SnapshotArgs, Snapshotted,
 };
 
 /// Why a control operation failed.
@@ -86,6 +86,11 @@ impl Control {
         self.call::<serde_json::Value>(Op::Pause).await.map(|_| ())
     }
 
+    /// Lets all virtual processors go on.
+    pub async fn resume(&mut self) -> Result<(), ControlError> {
+        self.call::<serde_json::Value>(Op::Resume).await.map(|_| ())
+    }
+
     /// Writes a snapshot of a paused machine.
     pub async fn snapshot(&mut self, args: SnapshotArgs) -> Result<Snapshotted, ControlError> {
         self.call(Op::Snapshot(Box::new(args))).await
@@ -94,6 +99,13 @@ impl Control {
     /// Makes the machine from a snapshot and lets it run.
     pub async fn restore(&mut self, args: RestoreArgs) -> Result<Restored, ControlError> {
         self.call(Op::Restore(Box::new(args))).await
+    }
+
+    /// Makes the machine what it was in a snapshot of it, and lets it run.
+    pub async fn rollback(&mut self, dir: &Path) -> Result<Restored, ControlError> {
+        let dir = dir.to_owned();
+        self.call(Op::Rollback(Box::new(RollbackArgs { dir, resume: true })))
+            .await
     }
 
     /// Notes which pages a machine restored for it has touched, beside its snapshot.

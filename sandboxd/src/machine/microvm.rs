@@ -70,8 +70,7 @@ pub struct MicrovmConfig {
 /// Starts and finds `microvm` processes.
 #[derive(Debug)]
 pub struct Microvms {
-    config: MicrovmConfig,
-    layout: Layout,
+    shared: Arc<Shared>,
     cgroups: Option<Cgroups>,
     templates: WarmTemplates,
 }
@@ -81,16 +80,27 @@ pub struct Microvms {
 enum Origin<'a> {
     /// The kernel.
     Kernel,
-    /// A snapshot of its template.
+    /// The kernel, on the disk of a snapshot.
+    Disk(&'a Path),
+    /// A snapshot: of its template, or of a sandbox.
     Snapshot(&'a Path),
     /// The same, with books kept of the pages that it touches.
     Recorded(&'a Path),
 }
 
-struct Microvm {
-    process: Arc<Process>,
-    agent: Agent,
-    log: PathBuf,
+/// One `microvm` process. What it does about snapshots is in [`capture`](super::capture).
+pub(super) struct Microvm {
+    pub(super) shared: Arc<Shared>,
+    pub(super) paths: MachinePaths,
+    pub(super) process: Arc<Process>,
+    pub(super) agent: Agent,
+}
+
+/// What every machine needs of the daemon.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: MicrovmConfig,
+    pub(super) layout: Layout,
 }
 
 /// Kills its process unless the start succeeded.
@@ -108,16 +118,29 @@ impl Microvms {
     /// Machines in the folders of `layout`, with host ceilings when `cgroups` are there.
     pub fn new(config: MicrovmConfig, layout: Layout, cgroups: Option<Cgroups>) -> Self {
         Self {
-            config,
-            layout,
+            shared: Arc::new(Shared { config, layout }),
             cgroups,
             templates: WarmTemplates::default(),
         }
     }
 
+    async fn start_machine(&self, plan: Plan) -> Result<Started, StartError> {
+        match &plan.source {
+            Source::Template => self.start_template(plan).await,
+            Source::Memory(id) => {
+                let snapshot = self.shared.layout.snapshot(id);
+                self.start_from(&plan, Origin::Snapshot(&snapshot)).await
+            }
+            Source::Disk(id) => {
+                let snapshot = self.shared.layout.snapshot(id);
+                self.start_from(&plan, Origin::Disk(&snapshot)).await
+            }
+        }
+    }
+
     /// From the template's snapshot where there is one. One that is no good (damaged, or of another processor) is
     /// removed, and its template's sandboxes boot: that takes longer but works.
-    async fn start_machine(&self, plan: Plan) -> Result<Started, StartError> {
+    async fn start_template(&self, plan: Plan) -> Result<Started, StartError> {
         let Some(snapshot) = self.templates.of(&plan.template) else {
             return self.start_from(&plan, Origin::Kernel).await;
         };
@@ -138,7 +161,7 @@ impl Microvms {
 
     async fn start_from(&self, plan: &Plan, origin: Origin<'_>) -> Result<Started, StartError> {
         let began = Instant::now();
-        let paths = self.layout.of(&plan.id);
+        let paths = self.shared.layout.of(&plan.id);
         make_folder(&paths.run)?;
         make_folder(&paths.state)?;
         let process = Arc::new(self.spawn(&plan.id, &paths)?);
@@ -155,8 +178,8 @@ impl Microvms {
         let stages = tokio::select! {
             result = self.bring_up(plan, &paths, origin, began) => result,
             () = process.exited() => Err(StartError::Died { last_words: last_words(&paths) }),
-            () = tokio::time::sleep(self.config.start_timeout) => {
-                Err(StartError::TimedOut(self.config.start_timeout))
+            () = tokio::time::sleep(self.shared.config.start_timeout) => {
+                Err(StartError::TimedOut(self.shared.config.start_timeout))
             }
         };
         let stages = match stages {
@@ -172,8 +195,9 @@ impl Microvms {
         drop(guard);
         Ok(Started {
             machine: Arc::new(Microvm {
+                shared: self.shared.clone(),
                 agent: Agent::new(&paths.vsock),
-                log: paths.log,
+                paths,
                 process,
             }),
             stages,
@@ -181,7 +205,7 @@ impl Microvms {
     }
 
     fn spawn(&self, id: &SandboxId, paths: &MachinePaths) -> Result<Process, StartError> {
-        let program = &self.config.program;
+        let program = &self.shared.config.program;
         let failed = |error| StartError::Spawn {
             program: program.clone(),
             error,
@@ -221,7 +245,15 @@ impl Microvms {
         let spawned = Instant::now();
         match clone_of(origin, plan, paths) {
             Some(clone) => drop(control.restore(clone).await?),
-            None => control.boot(self.machine_config(plan, paths)).await?,
+            None => {
+                let mut config = self.machine_config(plan, paths);
+                if let Origin::Disk(snapshot) = origin
+                    && let Some(disk) = config.disks.iter_mut().find(|disk| !disk.read_only)
+                {
+                    disk.snapshot = Some(snapshot.to_owned());
+                }
+                control.boot(config).await?;
+            }
         }
         let made = Instant::now();
         tokio::spawn(report_exit(plan.id.clone(), control));
@@ -229,12 +261,12 @@ impl Microvms {
         first_answer(&agent).await?;
         let answered = Instant::now();
         agent
-            .configure(configuration(plan, &self.config.dns))
+            .configure(configuration(plan, &self.shared.config.dns))
             .await?;
         Ok(Stages {
             spawn: spawned - began,
             make: made - spawned,
-            restored: !matches!(origin, Origin::Kernel),
+            restored: matches!(origin, Origin::Snapshot(_) | Origin::Recorded(_)),
             agent: answered - made,
             configure: answered.elapsed(),
         })
@@ -246,17 +278,22 @@ impl Microvms {
             path: path.to_owned(),
             read_only: overlay.is_none(),
             overlay: overlay.map(Path::to_owned),
+            snapshot: None,
             overlay_max_bytes: overlay.map(|_| u64::from(plan.template.disk_mib) << 20),
         };
         MachineConfig {
             vcpus: plan.template.vcpus,
             memory_mib: plan.template.memory_mib,
-            kernel: self.config.kernel.clone(),
+            kernel: self.shared.config.kernel.clone(),
             cmdline_extra: String::new(),
             disks: vec![
-                disk("agent", &self.config.agent_disk, None),
+                disk("agent", &self.shared.config.agent_disk, None),
                 disk("rootfs", &plan.template.rootfs, None),
-                disk("overlay", &self.config.overlay_base, Some(&paths.overlay)),
+                disk(
+                    "overlay",
+                    &self.shared.config.overlay_base,
+                    Some(&paths.overlay),
+                ),
             ],
             vsock: Some(VsockConfig {
                 guest_cid: GUEST_CID,
@@ -282,8 +319,8 @@ impl Microvms {
         tap: Option<Tap>,
     ) -> Result<Warmed, StartError> {
         let began = Instant::now();
-        let key = warm::key(&self.config, &template, tap.is_some())?;
-        let folder = self.layout.templates_dir().join(&template.id);
+        let key = warm::key(&self.shared.config, &template, tap.is_some())?;
+        let folder = self.shared.layout.templates_dir().join(&template.id);
         warm::clear_others(&folder, &key)?;
         let snapshot = folder.join(key);
         if snapshot.exists() {
@@ -331,7 +368,7 @@ impl Microvms {
     {
         let done = match self.start_from(plan, origin).await {
             Ok(Started { machine, .. }) => {
-                let done = work(self.layout.of(&plan.id)).await;
+                let done = work(self.shared.layout.of(&plan.id)).await;
                 machine.kill();
                 machine.exited().await;
                 done
@@ -354,8 +391,9 @@ impl Microvms {
         let taken = control
             .snapshot(SnapshotArgs {
                 dir: snapshot.to_owned(),
+                memory: true,
                 kind: vmm::snapshot::Kind::Full,
-                kernel: self.config.kernel.display().to_string(),
+                kernel: self.shared.config.kernel.display().to_string(),
                 image: plan.template.build_id.to_string(),
                 sync: true,
                 checksum: false,
@@ -375,7 +413,7 @@ impl Microvms {
     /// The way to control a machine whose guest has got warm.
     async fn warmed_up(&self, paths: &MachinePaths, depth: Depth) -> Result<Control, StartError> {
         Agent::new(&paths.vsock)
-            .warm_up(depth, self.config.start_timeout)
+            .warm_up(depth, self.shared.config.start_timeout)
             .await?;
         let control = Control::connect(&paths.control).await;
         Ok(control.map_err(ControlError::Io)?)
@@ -386,7 +424,7 @@ impl Microvms {
         id: SandboxId,
         identity: ProcessIdentity,
     ) -> Result<Arc<dyn Machine>, AdoptError> {
-        let paths = self.layout.of(&id);
+        let paths = self.shared.layout.of(&id);
         let process = Process::hold(identity.pid).map_err(|error| match error.raw_os_error() {
             Some(code) if code == rustix::io::Errno::SRCH.raw_os_error() => AdoptError::Gone,
             _ => AdoptError::Watch(error),
@@ -398,22 +436,25 @@ impl Microvms {
             .await
             .map_err(ControlError::Io)?;
         let hello = control.hello().await?;
-        if hello.id != id.as_str() || hello.state != State::Running {
+        if hello.id != id.as_str() || !matches!(hello.state, State::Running | State::Paused) {
             return Err(AdoptError::Mismatch {
                 id: hello.id,
                 state: hello.state.name(),
             });
         }
-        tokio::spawn(report_exit(id, control));
-        Ok(Arc::new(Microvm {
-            process: Arc::new(process),
+        let machine = Microvm {
+            shared: self.shared.clone(),
             agent: Agent::new(&paths.vsock),
-            log: paths.log,
-        }))
+            paths,
+            process: Arc::new(process),
+        };
+        machine.end_capture(&mut control, hello.state).await?;
+        tokio::spawn(report_exit(id, control));
+        Ok(Arc::new(machine))
     }
 
     async fn discard_machine(&self, id: SandboxId) {
-        let paths = self.layout.of(&id);
+        let paths = self.shared.layout.of(&id);
         for folder in [&paths.run, &paths.state] {
             if let Err(error) = tokio::fs::remove_dir_all(folder).await
                 && error.kind() != std::io::ErrorKind::NotFound
@@ -434,7 +475,7 @@ impl Microvms {
     }
 
     async fn remove_snapshot(&self, id: SnapshotId) {
-        let folder = self.layout.snapshot(&id);
+        let folder = self.shared.layout.snapshot(&id);
         if let Err(error) = tokio::fs::remove_dir_all(&folder).await
             && error.kind() != std::io::ErrorKind::NotFound
         {
@@ -443,9 +484,12 @@ impl Microvms {
     }
 
     async fn sweep_all(&self, keep: HashSet<SandboxId>, snapshots: HashSet<SnapshotId>) -> Swept {
-        let kept: HashSet<PathBuf> = keep.iter().map(|id| self.layout.of(id).run).collect();
+        let kept: HashSet<PathBuf> = keep
+            .iter()
+            .map(|id| self.shared.layout.of(id).run)
+            .collect();
         let mut swept = Swept::default();
-        for pid in machines_below(self.layout.run_dir()) {
+        for pid in machines_below(self.shared.layout.run_dir()) {
             let Ok(process) = Process::hold(pid) else {
                 continue;
             };
@@ -453,7 +497,7 @@ impl Microvms {
             let is_kept = kept
                 .iter()
                 .any(|run| machines_below(run).contains(&process.identity().pid));
-            if is_kept || !machines_below(self.layout.run_dir()).contains(&pid) {
+            if is_kept || !machines_below(self.shared.layout.run_dir()).contains(&pid) {
                 continue;
             }
             process.kill();
@@ -461,12 +505,18 @@ impl Microvms {
             swept.processes += 1;
         }
         let groups = self.cgroups.iter().flat_map(Cgroups::present);
-        let left: HashSet<_> = self.layout.present().into_iter().chain(groups).collect();
+        let left: HashSet<_> = self
+            .shared
+            .layout
+            .present()
+            .into_iter()
+            .chain(groups)
+            .collect();
         for id in left.difference(&keep) {
             self.discard_machine(id.clone()).await;
             swept.folders += 1;
         }
-        for folder in self.layout.snapshots_present() {
+        for folder in self.shared.layout.snapshots_present() {
             let kept = folder
                 .file_name()
                 .and_then(|name| SnapshotId::parse(name.to_str()?))
@@ -505,7 +555,7 @@ impl Hypervisor for Microvms {
     }
 
     fn has_snapshot(&self, id: &SnapshotId) -> bool {
-        self.layout.snapshot(id).is_dir()
+        self.shared.layout.snapshot(id).is_dir()
     }
 
     fn discard_snapshot(&self, id: SnapshotId) -> BoxFuture<'_, ()> {
@@ -538,12 +588,16 @@ impl Machine for Microvm {
         self.agent.metrics().boxed()
     }
 
-    fn snapshot(&self, _: SnapshotOrder) -> BoxFuture<'_, Result<Written, SnapshotError>> {
-        async { Err(SnapshotError::Lost("not yet".to_owned())) }.boxed()
+    fn snapshot(&self, order: SnapshotOrder) -> BoxFuture<'_, Result<Written, SnapshotError>> {
+        self.capture(order).boxed()
     }
 
-    fn roll_back(&self, _: SnapshotId, _: Plan) -> BoxFuture<'_, Result<Written, RollbackError>> {
-        async { Err(RollbackError::Lost("not yet".to_owned())) }.boxed()
+    fn roll_back(
+        &self,
+        to: SnapshotId,
+        plan: Plan,
+    ) -> BoxFuture<'_, Result<Written, RollbackError>> {
+        async move { self.go_back(&to, &plan).await }.boxed()
     }
 
     fn kill(&self) {
@@ -555,8 +609,9 @@ impl Machine for Microvm {
     }
 
     fn trim_logs(&self) {
-        let long = std::fs::metadata(&self.log).is_ok_and(|meta| meta.len() > PROCESS_LOG_BYTES);
-        if long && let Ok(log) = OpenOptions::new().write(true).open(&self.log) {
+        let log = &self.paths.log;
+        let long = std::fs::metadata(log).is_ok_and(|meta| meta.len() > PROCESS_LOG_BYTES);
+        if long && let Ok(log) = OpenOptions::new().write(true).open(log) {
             // The process appends (O_APPEND), so its next line goes to the new end.
             let _ = log.set_len(0);
         }
@@ -566,7 +621,7 @@ impl Machine for Microvm {
 /// What a sandbox has of its own, in a clone of its template's snapshot.
 fn clone_of(origin: Origin<'_>, plan: &Plan, paths: &MachinePaths) -> Option<RestoreArgs> {
     let (snapshot, record) = match origin {
-        Origin::Kernel => return None,
+        Origin::Kernel | Origin::Disk(_) => return None,
         Origin::Snapshot(snapshot) => (snapshot, false),
         Origin::Recorded(snapshot) => (snapshot, true),
     };
@@ -590,7 +645,7 @@ fn clone_of(origin: Origin<'_>, plan: &Plan, paths: &MachinePaths) -> Option<Res
 }
 
 /// What the agent is told.
-fn configuration(plan: &Plan, dns: &[Ipv4Addr]) -> Configure {
+pub(super) fn configuration(plan: &Plan, dns: &[Ipv4Addr]) -> Configure {
     let mut env = plan.template.env.clone();
     env.extend(plan.env.clone());
     let unix_time = SystemTime::now()

@@ -53,7 +53,7 @@ async fn machines_become(run: &std::path::Path, expected: &[i32]) {
 fn the_machine_is_described_by_the_control_protocol() {
     let machines = machines("/d".as_ref(), "/bin/microvm");
     let plan = plan(true);
-    let paths = machines.layout.of(&plan.id);
+    let paths = machines.shared.layout.of(&plan.id);
     insta::assert_json_snapshot!(machines.machine_config(&plan, &paths));
 }
 
@@ -83,7 +83,7 @@ async fn a_process_that_dies_is_reported_with_its_last_words_and_leaves_nothing(
     };
     assert!(last_words.contains("sh"), "{last_words}");
     machines.discard(plan(false).id).await;
-    assert!(machines.layout.present().is_empty());
+    assert!(machines.shared.layout.present().is_empty());
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn a_start_that_is_dropped_kills_its_process() {
     machines_become(&run, &[]).await;
     let swept = machines.sweep(HashSet::new(), HashSet::new()).await;
     assert_eq!((swept.processes, swept.folders), (0, 1));
-    assert!(machines.layout.present().is_empty());
+    assert!(machines.shared.layout.present().is_empty());
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@
 //! The traits are the seam at which API-level tests put a machine of their own; there is one implementation.
 
 pub mod agent;
+mod capture;
 pub mod cgroup;
 pub mod control;
 pub mod layout;

@@ -78,6 +78,9 @@ pub struct DiskConfig {
     /// Most bytes that the overlay may take on the host's disk; bounded by the size of the image when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlay_max_bytes: Option<u64>,
+    /// Folder of a snapshot: the disk begins as the disk of the same name stood in it. A writable disk only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<PathBuf>,
 }
 
 /// The virtio socket device.
@@ -135,7 +138,9 @@ pub enum ConfigError {
     #[error("disk {0:?} is writable, so it needs an overlay file")]
     OverlayMissing(String),
     /// A read-only disk cannot have an overlay.
-    #[error("disk {0:?} is read-only, so it cannot have an overlay file")]
+    #[error(
+        "disk {0:?} is read-only, so it cannot have an overlay file, its ceiling or a snapshot below it"
+    )]
     OverlayUnused(String),
     /// The guest's socket address is reserved.
     #[error("guest_cid {0} is reserved; use 3 to 4294967294")]
@@ -215,7 +220,7 @@ impl DiskConfig {
     fn validate(&self) -> Result<(), ConfigError> {
         present("disk path", &self.path)?;
         match (&self.overlay, self.read_only) {
-            (None, true) if self.overlay_max_bytes.is_some() => {
+            (None, true) if self.overlay_max_bytes.is_some() || self.snapshot.is_some() => {
                 Err(ConfigError::OverlayUnused(self.id.clone()))
             }
             (None, false) => Err(ConfigError::OverlayMissing(self.id.clone())),
@@ -354,6 +359,10 @@ mod tests {
         );
         assert_eq!(
             refused(|c| c.disks[0].overlay_max_bytes = Some(1)),
+            ConfigError::OverlayUnused("agent".into())
+        );
+        assert_eq!(
+            refused(|c| c.disks[0].snapshot = Some("/s".into())),
             ConfigError::OverlayUnused("agent".into())
         );
         assert_eq!(

@@ -12,7 +12,8 @@ use crate::control::{
 };
 use crate::exit::{Exit, ExitCell};
 use crate::machine::{
-    BuildError, Machine, Options, Prepared, RollbackError, Shape, build, fits, plan, restore,
+    BuildError, DeviceError, Machine, Options, Prepared, RollbackError, Shape, build, fits, plan,
+    restore,
 };
 use crate::process::{Status, monotonic_ns};
 use crate::snapshot::Opened;
@@ -352,7 +353,9 @@ fn refuse_build(id: u64, error: &BuildError, code: ErrorCode) -> Response {
         | BuildError::MissingOverride(_)
         | BuildError::UnusedOverride(_)
         | BuildError::OtherShape { .. } => ErrorCode::BadConfig,
-        BuildError::Snapshot(_) => ErrorCode::BadSnapshot,
+        BuildError::Snapshot(_) | BuildError::Device(DeviceError::Snapshot(_)) => {
+            ErrorCode::BadSnapshot
+        }
         _ => code,
     };
     Response::error(Some(id), code, error.to_string())

@@ -97,6 +97,7 @@ impl Guest {
             read_only: overlay.is_none(),
             overlay,
             overlay_max_bytes: None,
+            snapshot: None,
         };
         MachineConfig {
             vcpus: 2,
@@ -399,6 +400,7 @@ fn snapshot(control: &mut Client, dir: &Path, kind: Kind) -> Snapshotted {
     control.order(Op::Pause).expect("it stands still");
     let args = SnapshotArgs {
         dir: dir.to_owned(),
+        memory: true,
         kind,
         kernel: "test".into(),
         image: "base".into(),
@@ -480,6 +482,7 @@ fn a_chain_of_diffs_is_a_full_copy_and_each_link_can_be_gone_back_to() {
     for (name, kind) in [("diff", Kind::Diff), ("full", Kind::Full)] {
         let args = SnapshotArgs {
             dir: path(name),
+            memory: true,
             kind,
             kernel: String::new(),
             image: String::new(),
@@ -499,6 +502,7 @@ fn a_chain_of_diffs_is_a_full_copy_and_each_link_can_be_gone_back_to() {
         let copy = format!("copy-{name}");
         let args = SnapshotArgs {
             dir: path(&copy),
+            memory: true,
             kind: Kind::Full,
             kernel: String::new(),
             image: String::new(),

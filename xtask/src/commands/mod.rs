@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod doctor;
 pub mod lab;
+pub mod measure;
 pub mod setup;
 pub mod test;
 pub mod up;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use agent_protocol::control::{Configure, Limits};
 use base64::Engine as _;
@@ -28,6 +29,9 @@ const IDS_DIR: &str = "/run/ids";
 
 /// The kernel's boot id (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// How long user processes may take to stand still; one that waits for the disk does so when the disk has answered.
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest host name (`HOST_NAME_MAX`, limits.h of Linux).
 const MAX_HOSTNAME_LEN: usize = 64;
@@ -169,6 +173,25 @@ impl Machine for Guest {
         write().map_err(MachineError::step(
             "The sandbox's variables are not published",
         ))
+    }
+
+    fn freeze(&self) -> Result<(), MachineError> {
+        // Without a cgroup there are no user processes: `configure` refuses to run any.
+        let Some(cgroup) = &self.cgroup else {
+            return Ok(());
+        };
+        cgroup
+            .freeze(FREEZE_TIMEOUT)
+            .map_err(MachineError::step("User processes do not stand still"))
+    }
+
+    fn thaw(&self) -> Result<(), MachineError> {
+        let Some(cgroup) = &self.cgroup else {
+            return Ok(());
+        };
+        cgroup
+            .thaw()
+            .map_err(MachineError::step("User processes do not go on"))
     }
 
     fn sync(&self) {

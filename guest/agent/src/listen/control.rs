@@ -2,10 +2,11 @@
 
 use std::io;
 
-use agent_protocol::control::{Call, ErrorCode, MAX_LINE_LEN, Request, Response, WarmUp};
+use agent_protocol::control::{Call, ErrorCode, Freeze, MAX_LINE_LEN, Request, Response, WarmUp};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::task::spawn_blocking;
 
+use crate::machine::MachineError;
 use crate::services::Services;
 
 /// Serves requests until the peer closes.
@@ -60,6 +61,18 @@ async fn send<S: AsyncWrite + Unpin>(stream: &mut S, response: &Response) -> io:
     stream.flush().await
 }
 
+/// Does what may block on a thread for that.
+async fn blocking(
+    id: u64,
+    work: impl FnOnce() -> Result<(), MachineError> + Send + 'static,
+) -> Response {
+    match spawn_blocking(work).await {
+        Ok(Ok(())) => Response::done(id),
+        Ok(Err(error)) => Response::error(id, ErrorCode::Failed, error.to_string()),
+        Err(error) => Response::error(id, ErrorCode::Failed, error.to_string()),
+    }
+}
+
 async fn answer(request: Request, services: &Services) -> Response {
     let Request { id, call } = request;
     let agent = services.agent.clone();
@@ -89,12 +102,23 @@ async fn answer(request: Request, services: &Services) -> Response {
             };
         }
         Call::Sync | Call::Shutdown => {
-            let synced = spawn_blocking(move || agent.machine.sync()).await;
-            return match synced {
-                Ok(()) => Response::done(id),
-                Err(error) => Response::error(id, ErrorCode::Failed, error.to_string()),
-            };
+            return blocking(id, move || {
+                agent.machine.sync();
+                Ok(())
+            })
+            .await;
         }
+        Call::Freeze(Freeze { sync }) => {
+            return blocking(id, move || {
+                agent.machine.freeze()?;
+                if sync {
+                    agent.machine.sync();
+                }
+                Ok(())
+            })
+            .await;
+        }
+        Call::Thaw => return blocking(id, move || agent.machine.thaw()).await,
     };
     answered.unwrap_or_else(|error| Response::error(id, ErrorCode::Failed, error.to_string()))
 }

@@ -15,8 +15,12 @@
 //! at `pids.max` (cgroup v2: organisational operations are not limited), so one more `Start` always works.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 /// Where cgroup v2 is mounted.
 pub const MOUNT_POINT: &str = "/sys/fs/cgroup";
@@ -41,6 +45,9 @@ pub enum CgroupError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// Processes did not stand still in time.
+    #[error("Processes did not stand still within {0:?}.")]
+    Restless(Duration),
 }
 
 /// The cgroup of user processes.
@@ -99,6 +106,62 @@ impl UserCgroup {
         self.write("memory.max", &memory.to_string())
     }
 
+    /// Holds every process in the group still, and returns once they stand (cgroup-v2.rst, `cgroup.freeze`).
+    ///
+    /// # Errors
+    /// [`CgroupError::Restless`] when they do not in time, after letting them go on; [`CgroupError::File`].
+    pub fn freeze(&self, patience: Duration) -> Result<(), CgroupError> {
+        self.write("cgroup.freeze", "1")?;
+        match self.wait_frozen(patience) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.thaw()?;
+                Err(CgroupError::Restless(patience))
+            }
+            Err(error) => {
+                self.thaw()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets the processes of the group go on. Harmless when they do.
+    ///
+    /// # Errors
+    /// [`CgroupError::File`].
+    pub fn thaw(&self) -> Result<(), CgroupError> {
+        self.write("cgroup.freeze", "0")
+    }
+
+    /// Waits until `cgroup.events` says that the group is frozen; the kernel announces each change of the file (POLLPRI).
+    fn wait_frozen(&self, patience: Duration) -> Result<bool, CgroupError> {
+        let path = self.dir.join("cgroup.events");
+        let failed = |error| CgroupError::File {
+            path: path.clone(),
+            error,
+        };
+        let deadline = Instant::now() + patience;
+        let mut file = File::open(&path).map_err(failed)?;
+        loop {
+            let mut text = String::new();
+            file.rewind().map_err(failed)?;
+            file.read_to_string(&mut text).map_err(failed)?;
+            if is_frozen(&text) {
+                return Ok(true);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let left = Timespec::try_from(left).unwrap_or_default();
+            let mut wait = [PollFd::new(&file, PollFlags::PRI)];
+            match poll(&mut wait, Some(&left)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+    }
+
     /// Kills every process in the group.
     ///
     /// # Errors
@@ -111,6 +174,11 @@ impl UserCgroup {
         let path = self.dir.join(name);
         fs::write(&path, value).map_err(|error| CgroupError::File { path, error })
     }
+}
+
+/// Whether a `cgroup.events` says that its group is frozen.
+fn is_frozen(events: &str) -> bool {
+    events.lines().any(|line| line == "frozen 1")
 }
 
 /// Lets the groups below have controllers. One at a time: a kernel without one of them still gives the others.
@@ -165,6 +233,13 @@ mod tests {
     }
 
     #[test]
+    fn frozen_is_read_from_the_events() {
+        assert!(is_frozen("populated 1\nfrozen 1\n"));
+        assert!(!is_frozen("populated 1\nfrozen 0\n"));
+        assert!(!is_frozen(""));
+    }
+
+    #[test]
     fn a_group_is_made_with_its_limits() {
         // An ordinary directory stands in for the mount point; the kernel makes the files itself there.
         let root = tempfile::tempdir().expect("a directory");
@@ -184,5 +259,15 @@ mod tests {
             ["pids.max", "others/pids.max", "memory.max"].map(read),
             ["512", "480", "268435456"]
         );
+
+        // Processes that never stand still are let go again.
+        let events = root.path().join("user/cgroup.events");
+        fs::write(&events, "populated 1\nfrozen 0\n").expect("writable");
+        let restless = group.freeze(Duration::from_millis(20));
+        assert!(matches!(restless, Err(CgroupError::Restless(_))));
+        assert_eq!(read("cgroup.freeze"), "0");
+        fs::write(&events, "populated 1\nfrozen 1\n").expect("writable");
+        group.freeze(Duration::from_millis(20)).expect("frozen");
+        assert_eq!(read("cgroup.freeze"), "1");
     }
 }

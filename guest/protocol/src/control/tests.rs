@@ -39,6 +39,18 @@ fn request_lines_have_the_documented_shape() {
 }
 
 #[test]
+fn freezing_says_whether_to_sync() {
+    let freeze = Call::Freeze(Freeze { sync: true });
+    insta::assert_snapshot!(
+        text(Request { id: 3, call: freeze }.to_line()),
+        @r#"{"id":3,"op":"freeze","args":{"sync":true}}"#
+    );
+    let thaw = Request::parse(br#"{"id":4,"op":"thaw"}"#).expect("a request");
+    assert_eq!(thaw.call, Call::Thaw);
+    assert!(Request::parse(br#"{"id":4,"op":"freeze"}"#).is_err());
+}
+
+#[test]
 fn reply_lines_have_the_documented_shape() {
     insta::assert_snapshot!(text(Response::done(3).to_line()), @r#"{"id":3,"ok":{}}"#);
     insta::assert_snapshot!(

@@ -19,6 +19,9 @@ pub struct SnapshotArgs {
     /// from none, or from a chain that is long enough, writes it whole whatever is asked for; the answer says which it was.
     #[serde(default)]
     pub kind: Kind,
+    /// Whether memory and state are written; without them the snapshot holds disks alone, and `kind` has no meaning.
+    #[serde(default = "yes")]
+    pub memory: bool,
     /// What the caller calls the kernel; kept in the manifest.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kernel: String,

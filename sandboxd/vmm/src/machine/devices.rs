@@ -14,6 +14,7 @@ use crate::devices::rng::{Rng, RngState};
 use crate::devices::virtio::queue_state::QueueState;
 use crate::devices::virtio::{GuestMemory, VirtioDevice};
 use crate::devices::vsock::{Vsock, VsockError, VsockState};
+use crate::snapshot::{SnapshotError, layers_of_disk};
 use crate::sync::lock;
 
 /// Why a device could not be made.
@@ -31,6 +32,9 @@ pub enum DeviceError {
     /// The entropy source or the balloon.
     #[error("the {0} device cannot be made: {1}")]
     Host(&'static str, io::Error),
+    /// The snapshot that a disk begins from.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// The snapshot holds other devices than its configuration.
     #[error("the snapshot's devices and its configuration contradict each other")]
     Contradiction,
@@ -79,9 +83,12 @@ impl Devices {
     pub fn create(config: &MachineConfig, memory: &Arc<GuestMemory>) -> Result<Self, DeviceError> {
         let mut devices = Self::default();
         for disk in &config.disks {
-            devices
-                .disks
-                .push(share(Block::open(disk, disk.ceiling())?));
+            let layers = match &disk.snapshot {
+                Some(dir) => layers_of_disk(dir, &disk.id)?,
+                None => Vec::new(),
+            };
+            let block = Block::open_over(disk, &layers, disk.ceiling())?;
+            devices.disks.push(share(block));
         }
         devices.vsock = config
             .vsock

@@ -165,24 +165,36 @@ impl Machine {
         let folder = Folder::create(&args.dir, args.sync)?;
         let base = self.base.as_ref().filter(|_| args.kind == Kind::Diff);
         let base = base.filter(|base| base.layers.len() < MAX_MEMORY_LAYERS);
-        let kind = base.map_or(Kind::Full, |_| Kind::Diff);
+        let kind = match (args.memory, base) {
+            (false, _) => Kind::Disk,
+            (true, None) => Kind::Full,
+            (true, Some(_)) => Kind::Diff,
+        };
         let mut manifest = Manifest::new(kind, self.cpu.clone(), self.config.clone());
+        for disk in &mut manifest.machine.disks {
+            // Its layers are in this folder now.
+            disk.snapshot = None;
+        }
         manifest.id = random_id()?;
-        manifest.parent = base.map(|base| base.id.clone());
+        manifest.parent = base.filter(|_| args.memory).map(|base| base.id.clone());
         manifest.kernel.clone_from(&args.kernel);
         manifest.image.clone_from(&args.image);
-        let (written, file) = self.write_memory(&folder, base, &mut manifest, &mut saved)?;
-        watch.lap("memory");
-        if args.checksum
-            && let Some(entry) = manifest.memory.last_mut()
-        {
-            let path = folder.path(&entry.name);
-            let crc = layers::checksum(&file).map_err(SnapshotError::file(&path))?;
-            entry.crc32 = Some(crc);
-            watch.lap("checksum");
+        let mut written = 0;
+        if args.memory {
+            let (bytes, file) = self.write_memory(&folder, base, &mut manifest, &mut saved)?;
+            written = bytes;
+            watch.lap("memory");
+            if args.checksum
+                && let Some(entry) = manifest.memory.last_mut()
+            {
+                let path = folder.path(&entry.name);
+                let crc = layers::checksum(&file).map_err(SnapshotError::file(&path))?;
+                entry.crc32 = Some(crc);
+                watch.lap("checksum");
+            }
+            let synced = folder.finish(&file);
+            synced.map_err(SnapshotError::file(&folder.path("memory")))?;
         }
-        let synced = folder.finish(&file);
-        synced.map_err(SnapshotError::file(&folder.path("memory")))?;
         let mut pending = Pending::default();
         let mut disk_bytes = 0;
         for disk in &mut disks {
@@ -194,9 +206,11 @@ impl Machine {
             pending.0.push(change);
         }
         watch.lap("disks");
-        let bytes = saved.encode()?;
-        manifest.state.bytes = bytes.len() as u64;
-        folder.write(state::NAME, &bytes)?;
+        if args.memory {
+            let bytes = saved.encode()?;
+            manifest.state.bytes = bytes.len() as u64;
+            folder.write(state::NAME, &bytes)?;
+        }
         let manifest_text = manifest.encode();
         // What is written must be readable: a machine that a restore would refuse is refused here.
         Manifest::decode(&manifest_text).map_err(|error| SnapshotError::Manifest {
@@ -212,7 +226,7 @@ impl Machine {
         watch.lap("freeze");
         let (id, parent) = (manifest.id.clone(), manifest.parent.clone());
         let memory_layers = manifest.memory.len();
-        if args.rebase {
+        if args.rebase && args.memory {
             let base = Base {
                 id: id.clone(),
                 dir: args.dir.clone(),

@@ -61,6 +61,8 @@ pub enum Kind {
     Full,
     /// What changed since another snapshot, whose layers are linked beside it.
     Diff,
+    /// No memory: disks alone, for a machine that boots on them.
+    Disk,
 }
 
 /// A file of the snapshot.
@@ -109,7 +111,7 @@ pub struct Manifest {
     pub image: String,
     /// The machine. Paths in it are those of the machine that was saved; a restore replaces what must not be shared.
     pub machine: MachineConfig,
-    /// The state file.
+    /// The state file; there is none where there is no memory.
     pub state: FileEntry,
     /// Memory layers, the oldest first.
     pub memory: Vec<FileEntry>,
@@ -200,8 +202,9 @@ impl Manifest {
         )?;
         let label = |text: &str| text.len() <= MAX_LABEL;
         nonsense(!label(&self.kernel) || !label(&self.image), "a label")?;
+        let alone = self.kind == Kind::Disk;
         nonsense(
-            self.memory.is_empty() || self.memory.len() > MAX_MEMORY_LAYERS,
+            self.memory.is_empty() != alone || self.memory.len() > MAX_MEMORY_LAYERS,
             "the number of memory layers",
         )?;
         nonsense(
@@ -309,6 +312,7 @@ pub(crate) mod tests {
         assert!(change(|m| m.id = "..".into()).contains("the id"));
         assert!(change(|m| m.parent = Some("x".into())).contains("parent"));
         assert!(change(|m| m.memory.clear()).contains("memory layers"));
+        assert!(change(|m| m.kind = Kind::Disk).contains("memory layers"));
         assert!(change(|m| m.memory[0].name = "../memory".into()).contains("file name"));
         assert!(change(|m| m.state.name = ".".into()).contains("file name"));
         assert!(change(|m| m.disks[0].id = "p".into()).contains("list of disks"));

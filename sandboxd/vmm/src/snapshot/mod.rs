@@ -3,6 +3,7 @@
 //! ```text
 //!   <dir>/manifest.json       what this is, for which host, made of what; written last       see `manifest`
 //!         state               virtual CPUs, interrupt controllers, clock, devices; the extents of `memory.*`   `state`
+//!                             (this and `memory.*` are missing where disks stand alone)
 //!         memory.0            guest memory by place, sparse: a full snapshot                 `extents`, `layers`
 //!         memory.1 …          the same for a diff: only pages that changed since the layer below
 //!         disk-<id>.0 …       frozen copy-on-write layers of a writable disk, the oldest first
@@ -121,6 +122,11 @@ pub enum SnapshotError {
         /// This host's.
         here: CpuIdentity,
     },
+    /// It has no memory to go on from.
+    #[error(
+        "the snapshot in {0} holds disks alone; a machine boots on it, and cannot go on from it"
+    )]
+    DisksAlone(PathBuf),
     /// Manifest and state do not belong together.
     #[error("the files of the snapshot contradict each other: {0}")]
     Contradiction(&'static str),
@@ -155,17 +161,10 @@ impl Opened {
     /// # Errors
     /// See [`SnapshotError`].
     pub fn open(dir: &Path) -> Result<Self, SnapshotError> {
-        let path = dir.join(manifest::NAME);
-        let text = read_bounded(&path, MAX_MANIFEST).map_err(|error| match error {
-            SnapshotError::File { ref error, .. } if error.kind() == io::ErrorKind::NotFound => {
-                SnapshotError::Missing(dir.to_owned())
-            }
-            other => other,
-        })?;
-        let manifest = Manifest::decode(&text).map_err(|error| SnapshotError::Manifest {
-            dir: dir.to_owned(),
-            error,
-        })?;
+        let manifest = read_manifest(dir)?;
+        if manifest.kind == Kind::Disk {
+            return Err(SnapshotError::DisksAlone(dir.to_owned()));
+        }
         let path = dir.join(&manifest.state.name);
         let bytes = read_bounded(&path, MAX_STATE)?;
         check_size(&path, manifest.state.bytes, bytes.len() as u64)?;
@@ -191,11 +190,7 @@ impl Opened {
             memory.push(file);
         }
         for disk in &manifest.disks {
-            for entry in &disk.layers {
-                let path = dir.join(&entry.name);
-                let metadata = std::fs::metadata(&path).map_err(SnapshotError::file(&path))?;
-                check_size(&path, entry.bytes, metadata.len())?;
-            }
+            check_layers(dir, disk)?;
         }
         let working_set = WorkingSet::load(dir, &manifest.id, size);
         Ok(Self {
@@ -250,6 +245,43 @@ impl Opened {
         let disks = &self.manifest.machine.disks;
         disks.iter().map(|disk| layers_of(&disk.id)).collect()
     }
+}
+
+/// Paths of the frozen layers of one disk in the snapshot in `dir`, the oldest first. The snapshot needs no memory for this.
+///
+/// # Errors
+/// When the manifest is refused, or a layer is not as long as it says.
+pub fn layers_of_disk(dir: &Path, disk: &str) -> Result<Vec<PathBuf>, SnapshotError> {
+    let manifest = read_manifest(dir)?;
+    match manifest.disks.iter().find(|known| known.id == disk) {
+        Some(disk) => check_layers(dir, disk),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn read_manifest(dir: &Path) -> Result<Manifest, SnapshotError> {
+    let path = dir.join(manifest::NAME);
+    let text = read_bounded(&path, MAX_MANIFEST).map_err(|error| match error {
+        SnapshotError::File { ref error, .. } if error.kind() == io::ErrorKind::NotFound => {
+            SnapshotError::Missing(dir.to_owned())
+        }
+        other => other,
+    })?;
+    Manifest::decode(&text).map_err(|error| SnapshotError::Manifest {
+        dir: dir.to_owned(),
+        error,
+    })
+}
+
+/// Looks whether the layers of a disk are as long as the manifest says; gives their paths.
+fn check_layers(dir: &Path, disk: &DiskLayers) -> Result<Vec<PathBuf>, SnapshotError> {
+    let paths = disk.layers.iter().map(|entry| {
+        let path = dir.join(&entry.name);
+        let metadata = std::fs::metadata(&path).map_err(SnapshotError::file(&path))?;
+        check_size(&path, entry.bytes, metadata.len())?;
+        Ok(path)
+    });
+    paths.collect()
 }
 
 fn check_size(path: &Path, want: u64, got: u64) -> Result<(), SnapshotError> {

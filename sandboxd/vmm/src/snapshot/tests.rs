@@ -34,6 +34,17 @@ fn write(dir: &Path) {
     folder.commit().unwrap();
 }
 
+/// A folder of a machine's disk alone.
+fn write_disk(dir: &Path) {
+    let folder = Folder::create(dir, false).unwrap();
+    let mut manifest = manifest::tests::sample();
+    manifest.kind = Kind::Disk;
+    manifest.memory.clear();
+    folder.write("disk-o.0", &[0; 4096]).unwrap();
+    folder.write(manifest::NAME, &manifest.encode()).unwrap();
+    folder.commit().unwrap();
+}
+
 fn sample() -> (tempfile::TempDir, PathBuf) {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("snap");
@@ -57,6 +68,20 @@ fn a_whole_folder_is_opened() {
     opened.verify_memory().unwrap();
     assert_eq!(opened.memory.len(), 1);
     assert_eq!(opened.disk_layers(), [vec![dir.join("disk-o.0")]]);
+}
+
+#[test]
+fn a_disk_is_found_with_and_without_memory() {
+    let (parent, dir) = sample();
+    let layers = |dir: &Path, disk| layers_of_disk(dir, disk).unwrap();
+    assert_eq!(layers(&dir, "o"), [dir.join("disk-o.0")]);
+    assert!(layers(&dir, "p").is_empty());
+    let alone = parent.path().join("alone");
+    write_disk(&alone);
+    assert_eq!(layers(&alone, "o"), [alone.join("disk-o.0")]);
+    assert!(words(&alone).contains("holds disks alone"));
+    std::fs::remove_file(alone.join("disk-o.0")).unwrap();
+    assert!(layers_of_disk(&alone, "o").is_err());
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //!
 //! Every section counts what passed and failed; the last line says the sums.
 
-mod leaks;
+pub mod leaks;
 mod tally;
 
 mod e2e;

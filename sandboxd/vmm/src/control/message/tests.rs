@@ -18,6 +18,7 @@ fn config() -> MachineConfig {
             read_only: true,
             overlay: None,
             overlay_max_bytes: None,
+            snapshot: None,
         }],
         vsock: None,
         net: None,

@@ -42,6 +42,7 @@ fn config(dir: &TempDir, writable: bool) -> DiskConfig {
         read_only: !writable,
         overlay: writable.then(|| dir.path().join("overlay.cow")),
         overlay_max_bytes: None,
+        snapshot: None,
     }
 }
 
@@ -385,6 +386,7 @@ fn images_that_are_no_disks_are_refused() {
             read_only,
             overlay: None,
             overlay_max_bytes: None,
+            snapshot: None,
         };
         Block::open(&config, u64::MAX).err().unwrap()
     };
