@@ -199,7 +199,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_arm_gets_as_much_and_enough(samples in 1usize..500, concurrency in 1usize..60) {
-            let plan = Plan { samples, ..tests::plan() };
+            let plan = Plan { samples, ..plan() };
             let slots = plan.restores(256, concurrency);
             let of = |arm| slots.iter().filter(|slot| slot.arm == arm).count();
             let rounds = of(Arm::Firecracker);
@@ -215,8 +215,7 @@ mod tests {
         }
     }
 
-    /// A plan for tests.
-    pub fn plan() -> Plan {
+    fn plan() -> Plan {
         Plan {
             firecracker: "/peer".into(),
             microvm: "/microvm".into(),

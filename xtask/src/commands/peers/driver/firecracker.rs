@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use agent_protocol::control::Depth;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 use vmm::snapshot::Kind;
 
@@ -46,7 +46,8 @@ impl Template {
             let body = json!({"drive_id": id, "path_on_host": path, "is_root_device": false, "is_read_only": read_only});
             (format!("/drives/{id}"), body)
         };
-        let reporting = json!({"amount_mib": 0, "deflate_on_oom": false, "free_page_reporting": true});
+        let reporting =
+            json!({"amount_mib": 0, "deflate_on_oom": false, "free_page_reporting": true});
         let calls = [
             (
                 "/machine-config".to_owned(),
@@ -190,11 +191,11 @@ impl Machine for Vm {
     }
 
     fn snapshot(&mut self, kind: Kind, dir: &Path) -> Result<()> {
-        std::fs::create_dir(dir)
-            .with_context(|| format!("could not make {}", dir.display()))?;
+        std::fs::create_dir(dir).with_context(|| format!("could not make {}", dir.display()))?;
         let kind = match kind {
             Kind::Full => "Full",
             Kind::Diff => "Diff",
+            Kind::Disk => bail!("Firecracker has no snapshots of disks alone"),
         };
         let body = json!({
             "snapshot_type": kind,

@@ -107,6 +107,7 @@ fn config(plan: &Plan, memory_mib: u32, folder: &Folder) -> MachineConfig {
         read_only: overlay.is_none(),
         overlay,
         overlay_max_bytes: None,
+        snapshot: None,
     };
     MachineConfig {
         vcpus: 1,
@@ -239,6 +240,7 @@ impl Machine for Vm {
         let args = SnapshotArgs {
             dir: dir.to_owned(),
             kind,
+            memory: true,
             kernel: String::new(),
             image: String::new(),
             sync: false,

@@ -77,8 +77,8 @@ struct Bench {
 
 impl Bench {
     fn new(plan: &Plan, memory_mib: u32, base: &Path) -> Result<Self> {
-        let firecracker =
-            firecracker::Template::make(plan, memory_mib, base).context("Firecracker's template")?;
+        let firecracker = firecracker::Template::make(plan, memory_mib, base)
+            .context("Firecracker's template")?;
         let microvm = microvm::Template::make(plan, memory_mib, base).context("our template")?;
         eprintln!(
             "peers: snapshots take {} MiB and {} MiB (ours)",

@@ -95,9 +95,8 @@ fn tell(mappings: &[Mapping], file: &str, guest_bytes: u64) -> Option<ProcessMem
     let (inside, outside): (Vec<_>, Vec<_>) = mappings
         .iter()
         .partition(|m| guest.start < m.addresses.end && m.addresses.start < guest.end);
-    let sum = |of: &[&Mapping], what: fn(&Mapping) -> u64| {
-        of.iter().map(|m| what(m)).sum::<u64>() << 10
-    };
+    let sum =
+        |of: &[&Mapping], what: fn(&Mapping) -> u64| of.iter().map(|m| what(m)).sum::<u64>() << 10;
     let vmm_pss = sum(&outside, |m| m.pss);
     let vmm_private = sum(&outside, |m| m.private);
     Some(ProcessMemory {

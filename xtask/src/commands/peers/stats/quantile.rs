@@ -25,15 +25,6 @@ impl Quantile {
     /// Those that reports show.
     pub const SHOWN: [Self; 3] = [Self::P50, Self::P95, Self::P99];
 
-    /// `P50`, `P95`, `P99`.
-    #[must_use]
-    pub fn name(self) -> String {
-        match (self.0 / 10, self.0 % 10) {
-            (whole, 0) => format!("P{whole}"),
-            (whole, part) => format!("P{whole}.{part}"),
-        }
-    }
-
     fn share(self) -> f64 {
         f64::from(self.0) / 1000.0
     }

@@ -96,12 +96,7 @@ pub fn compare(rounds: &[Round], resamples: usize, seed: u64) -> Option<Comparis
     })
 }
 
-fn permutation(
-    rounds: &[&Round],
-    seen: f64,
-    resamples: usize,
-    random: &mut Random,
-) -> Option<f64> {
+fn permutation(rounds: &[&Round], seen: f64, resamples: usize, random: &mut Random) -> Option<f64> {
     // A hair less than seen counts as seen: the same samples summed up another way must not.
     let bound = seen.ln().abs() - 1e-12;
     let mut as_far = 0;
@@ -119,9 +114,7 @@ fn permutation(
 }
 
 /// Ratios at the shown quantiles of all rounds together.
-fn quantiles<'a>(
-    rounds: impl Iterator<Item = (&'a Vec<u64>, &'a Vec<u64>)>,
-) -> Option<[f64; 3]> {
+fn quantiles<'a>(rounds: impl Iterator<Item = (&'a Vec<u64>, &'a Vec<u64>)>) -> Option<[f64; 3]> {
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for (a, b) in rounds {
         ours.extend_from_slice(a);
@@ -154,7 +147,8 @@ mod tests {
             .map(|round| {
                 // The machine's mood changes threefold between rounds.
                 let mood = 1 + round % 3;
-                let mut side = |base| (0..5).map(|_| noise(&mut random, base * mood)).collect();
+                let mut side =
+                    |base: u64| (0..5).map(|_| noise(&mut random, base * mood)).collect();
                 (side(50_000), side(100_000))
             })
             .collect();
