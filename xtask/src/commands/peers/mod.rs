@@ -208,6 +208,7 @@ fn plan(parts: &Parts, options: &Firecracker, firecracker: PathBuf) -> Result<Pl
         agent_disk: parts.agent_disk.clone(),
         rootfs: std::fs::canonicalize(folder.join(&template.rootfs))?,
         overlay: parts.overlay.clone(),
+        overlay_pieces: driver::files::pieces(&parts.overlay)?,
         memory_mib: options.memory.iter().map(memory).collect(),
         session: Session {
             template: options.template.clone(),

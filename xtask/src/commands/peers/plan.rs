@@ -104,6 +104,8 @@ pub struct Plan {
     pub rootfs: PathBuf,
     /// See `agent_disk`.
     pub overlay: PathBuf,
+    /// Where `overlay` has data: first byte and length of each piece.
+    pub overlay_pieces: Vec<(u64, u64)>,
     /// What the template says about its sessions.
     pub session: Session,
     /// Sizes of guest memory, each measured in full.
@@ -223,6 +225,7 @@ mod tests {
             agent_disk: "/agent.erofs".into(),
             rootfs: "/rootfs.erofs".into(),
             overlay: "/overlay.ext4".into(),
+            overlay_pieces: Vec::new(),
             session: Session {
                 template: "base".into(),
                 user: "user".into(),

@@ -8,29 +8,56 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rustix::fs::SeekFrom as Holes;
 
+/// Where a file has data: first byte and length of each piece.
+pub type Pieces = Vec<(u64, u64)>;
+
+/// The pieces of a file. A file system that knows no holes has one piece.
+///
+/// # Errors
+/// When the file can't be read.
+pub fn pieces(path: &Path) -> Result<Pieces> {
+    let find = || -> std::io::Result<Pieces> {
+        let file = File::open(path)?;
+        let mut pieces = Pieces::new();
+        let mut at = 0;
+        loop {
+            let data = match rustix::fs::seek(&file, Holes::Data(at)) {
+                Ok(data) => data,
+                // No data from here on.
+                Err(rustix::io::Errno::NXIO) => return Ok(pieces),
+                Err(error) => return Err(error.into()),
+            };
+            at = rustix::fs::seek(&file, Holes::Hole(data))?;
+            pieces.push((data, at - data));
+        }
+    };
+    find().with_context(|| format!("could not read {}", path.display()))
+}
+
 /// Copies `from` to the new file `to`; holes stay holes. The access bits are copied.
 ///
 /// # Errors
 /// When one can't be read, made or written.
 pub fn copy_sparse(from: &Path, to: &Path) -> Result<()> {
+    copy_pieces(from, to, &pieces(from)?)
+}
+
+/// As [`copy_sparse`], when the pieces are known and `from` lies where they can't be found: 9p tells no holes.
+///
+/// # Errors
+/// When one can't be read, made or written.
+pub fn copy_pieces(from: &Path, to: &Path, pieces: &[(u64, u64)]) -> Result<()> {
     let copy = || -> std::io::Result<()> {
         let mut source = File::open(from)?;
         let mut target = File::create_new(to)?;
         target.set_permissions(source.metadata()?.permissions())?;
         target.set_len(source.metadata()?.len())?;
-        let mut at = 0;
-        loop {
-            let data = match rustix::fs::seek(&source, Holes::Data(at)) {
-                Ok(data) => data,
-                // No data from here on.
-                Err(rustix::io::Errno::NXIO) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            };
-            at = rustix::fs::seek(&source, Holes::Hole(data))?;
-            source.seek(SeekFrom::Start(data))?;
-            target.seek(SeekFrom::Start(data))?;
-            std::io::copy(&mut (&source).take(at - data), &mut target)?;
+        for &(at, len) in pieces {
+            source.seek(SeekFrom::Start(at))?;
+            target.seek(SeekFrom::Start(at))?;
+            std::io::copy(&mut (&source).take(len), &mut target)?;
         }
+        Ok(())
     };
     copy().with_context(|| format!("could not copy {} to {}", from.display(), to.display()))
 }

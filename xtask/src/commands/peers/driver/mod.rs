@@ -9,7 +9,7 @@
 //! Nothing is written while something is being timed. Everything lies on tmpfs, so the page cache is warm for both by nature.
 
 mod agent;
-mod files;
+pub mod files;
 mod firecracker;
 mod host;
 mod http;
@@ -123,12 +123,14 @@ fn on_scratch(mut plan: Plan, scratch: &Path) -> Result<Plan> {
         (&mut plan.kernel, "vmlinux"),
         (&mut plan.agent_disk, "agent.erofs"),
         (&mut plan.rootfs, "rootfs.erofs"),
-        (&mut plan.overlay, "overlay.ext4"),
     ] {
         let copy = scratch.join(name);
         files::copy_sparse(path, &copy)?;
         *path = copy;
     }
+    let overlay = scratch.join("overlay.ext4");
+    files::copy_pieces(&plan.overlay, &overlay, &plan.overlay_pieces)?;
+    plan.overlay = overlay;
     Ok(plan)
 }
 
