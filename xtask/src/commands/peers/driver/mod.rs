@@ -58,6 +58,10 @@ pub fn run(plan: &str) -> Result<()> {
     for &memory_mib in &plan.memory_mib {
         eprintln!("peers: templates of {memory_mib} MiB");
         let bench = Bench::new(&plan, memory_mib, scratch.path())?;
+        // What a first run of each program pays is nobody's latency.
+        for arm in Arm::ALL {
+            wave::run(vec![bench.stage(arm)?])?;
+        }
         for &concurrency in &plan.concurrency {
             restores::run(&bench, &plan.restores(memory_mib, concurrency))?;
         }
