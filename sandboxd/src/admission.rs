@@ -131,13 +131,8 @@ pub struct Reservation {
 }
 
 impl Admission {
-    /// Empty books.
-    pub fn new(limits: Limits) -> Self {
-        Self::above(limits, None)
-    }
-
-    /// Empty books on a host that keeps something free.
-    pub fn above(limits: Limits, floor: Option<Floor>) -> Self {
+    /// Empty books; on a host that promises more than it has, with a floor.
+    pub fn new(limits: Limits, floor: Option<Floor>) -> Self {
         Self(Arc::new(Shared {
             limits,
             floor,
@@ -239,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn limits_hold_and_shares_come_back() {
-        let admission = Admission::new(LIMITS);
+        let admission = Admission::new(LIMITS, None);
         let first = admission.reserve(600).await.unwrap();
         let full = Full::Memory {
             wanted_mib: 600,
@@ -259,21 +254,21 @@ mod tests {
             keep_mib: 500,
             available_mib,
         };
-        let low = Admission::above(LIMITS, Some(floor(|| Some(499))));
+        let low = Admission::new(LIMITS, Some(floor(|| Some(499))));
         let full = Full::Host {
             available_mib: 499,
             floor_mib: 500,
         };
         assert_eq!(low.reserve(1).await.unwrap_err(), full);
         for enough in [floor(|| Some(500)), floor(|| None)] {
-            let admission = Admission::above(LIMITS, Some(enough));
+            let admission = Admission::new(LIMITS, Some(enough));
             assert!(admission.reserve(1).await.is_ok());
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_ending_sandbox_is_waited_for_but_not_forever() {
-        let admission = Admission::new(LIMITS);
+        let admission = Admission::new(LIMITS, None);
         let mut held = admission.reserve(1_000).await.unwrap();
         held.ending();
         held.ending();
@@ -291,7 +286,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_more_than_the_limits(shares in proptest::collection::vec((0u64..600, any::<bool>()), 0..50)) {
-            let admission = Admission::new(LIMITS);
+            let admission = Admission::new(LIMITS, None);
             let mut held = Vec::new();
             for (memory, give_back) in shares {
                 if give_back { held.pop(); }

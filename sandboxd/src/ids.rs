@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   sandbox id   i + 20 of [a-z0-9]          103 bits; also a DNS label, a folder name and a cgroup name
+//!                p + 20 of [a-z0-9]          the same for a process that waits for a sandbox; no client sees it
 //!   snapshot id  s + 20 of [a-z0-9]          103 bits; also a folder name
 //!   token        32 of [A-Za-z0-9]           190 bits
 //!   API key      e2b_ + 40 hex digits        160 bits; only its SHA-256 is stored
@@ -36,6 +37,11 @@ impl SandboxId {
     /// A new id.
     pub fn generate() -> Result<Self, IdError> {
         Ok(Self(format!("i{}", random_text(LOWER, 20)?).into()))
+    }
+
+    /// A name for a process that waits for a sandbox: what is called by it is found like what is a sandbox's.
+    pub fn generate_waiting() -> Result<Self, IdError> {
+        Ok(Self(format!("p{}", random_text(LOWER, 20)?).into()))
     }
 
     /// Reads an id as clients write it, with or without a `-suffix`.

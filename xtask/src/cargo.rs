@@ -41,17 +41,78 @@ pub fn target(ctx: &Ctx, name: &str) -> Result<PathBuf> {
     if fs::read(&stamp).is_ok_and(|last| last == own) {
         return Ok(target);
     }
-    let output = cargo(ctx)
-        .args(["clean", "--quiet", "--workspace", "--target-dir"])
-        .arg(&target)
-        .output()
-        .context("could not start cargo: is it installed?")?;
-    ensure!(
-        output.status.success(),
-        "could not clean {}: {}",
-        target.display(),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
+    // Of members, cargo cleans one profile at a time.
+    for profile in ["dev", "release"] {
+        let output = cargo(ctx)
+            .args(["clean", "--quiet", "--workspace", "--profile", profile])
+            .arg("--target-dir")
+            .arg(&target)
+            .output()
+            .context("could not start cargo: is it installed?")?;
+        ensure!(
+            output.status.success(),
+            "could not clean {}: {}",
+            target.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
     fs::write(&stamp, own).with_context(|| format!("could not write {}", stamp.display()))?;
     Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::cache::Cache;
+    use crate::progress::Progress;
+
+    /// A workspace whose one program prints `word`, last changed an hour ago.
+    fn workspace(root: &Path, word: &str) -> PathBuf {
+        let dir = root.join(word);
+        let source = dir.join("tool/src");
+        fs::create_dir_all(&source).unwrap();
+        fs::write(
+            dir.join("Cargo.toml"),
+            "[workspace]\nresolver = \"3\"\nmembers = [\"tool\"]\n",
+        )
+        .unwrap();
+        fs::write(
+            dir.join("tool/Cargo.toml"),
+            "[package]\nname = \"tool\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+        )
+        .unwrap();
+        let main = source.join("main.rs");
+        fs::write(&main, format!("fn main() {{ print!(\"{word}\"); }}\n")).unwrap();
+        let old = SystemTime::now() - Duration::from_secs(3_600);
+        for file in [main, dir.join("tool/Cargo.toml"), dir.join("Cargo.toml")] {
+            fs::File::open(file).unwrap().set_modified(old).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn clones_that_share_a_target_folder_do_not_take_each_others_programs() {
+        let root = tempfile::tempdir().unwrap();
+        for profile in [&["--release"][..], &[]] {
+            for word in ["one", "two", "one"] {
+                let ctx = Ctx {
+                    workspace: workspace(root.path(), word),
+                    cache: Cache::at(&root.path().join("cache")).unwrap(),
+                    progress: Progress::new(),
+                };
+                let target = target(&ctx, "programs").unwrap();
+                let mut run = cargo(&ctx);
+                run.args(["run", "--quiet", "--offline", "--target-dir"])
+                    .arg(&target)
+                    .args(profile)
+                    .env_remove("CARGO_TARGET_DIR");
+                let output = run.output().unwrap();
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(String::from_utf8_lossy(&output.stdout), word, "{said}");
+            }
+        }
+    }
 }

@@ -12,9 +12,13 @@ use utoipa::ToSchema;
 
 use crate::admission::Full;
 use crate::egress::OptionsError;
-use crate::lifecycle::manager::{CreateError, NetworkError};
+use crate::ids::SandboxId;
+use crate::lifecycle::capture::CaptureError;
+use crate::lifecycle::create::CreateError;
+use crate::lifecycle::manager::NetworkError;
+use crate::lifecycle::resume::ResumeError;
 use crate::lifecycle::state::Refusal;
-use crate::machine::StartError;
+use crate::machine::{SnapshotError, StartError};
 use crate::store::StoreError;
 
 /// Tells the SDKs whether to repeat a request.
@@ -71,9 +75,37 @@ pub enum ApiError {
     /// The sandbox is being killed.
     #[error("The sandbox `{0}` is being killed.")]
     BeingKilled(String),
+    /// The sandbox runs already.
+    #[error("The sandbox `{0}` is running already.")]
+    Running(String),
+    /// The sandbox is paused.
+    #[error("The sandbox `{0}` is paused.")]
+    Paused(String),
+    /// The sandbox does not run.
+    #[error("The sandbox `{0}` does not run.")]
+    NotRunning(String),
+    /// Another operation took too long.
+    #[error("Another operation on the sandbox `{0}` is still under way.")]
+    InTransition(String),
     /// No such template.
     #[error("The template `{0}` was not found.")]
     NoTemplate(String),
+    /// A sandbox was created from the snapshot and is not gone.
+    #[error(
+        "The snapshot `{snapshot}` cannot be deleted: the sandbox `{sandbox}` was created from it and is not gone."
+    )]
+    SnapshotInUse {
+        /// The snapshot.
+        snapshot: String,
+        /// The sandbox.
+        sandbox: String,
+    },
+    /// No such checkpoint.
+    #[error("The checkpoint `{0}` was not found.")]
+    NoCheckpoint(String),
+    /// The name of a checkpoint is taken.
+    #[error("There is a checkpoint `{0}` already: delete it first, or use another name.")]
+    CheckpointExists(String),
     /// No such route.
     #[error("There is no {0} in this API.")]
     NoRoute(String),
@@ -101,6 +133,23 @@ pub enum ApiError {
     /// The machine did not start.
     #[error("The sandbox could not be created: {0}")]
     CreateFailed(String),
+    /// The guest did not hold still.
+    #[error(
+        "The sandbox `{0}` was not written down: its services do not respond, perhaps because it is out of memory or \
+         processor time. It runs on."
+    )]
+    Unresponsive(String),
+    /// The snapshot failed.
+    #[error(
+        "The sandbox `{0}` could not be written down; it runs on. The server's log has the details."
+    )]
+    SnapshotFailed(String),
+    /// The rollback failed.
+    #[error("The sandbox `{0}` could not go back; it runs on. The server's log has the details.")]
+    NotRolledBack(String),
+    /// The sandbox did not survive.
+    #[error("The sandbox `{0}` did not survive the operation. The server's log has the details.")]
+    Lost(String),
     /// The guest did not answer.
     #[error("The sandbox `{0}` does not answer.")]
     GuestSilent(String),
@@ -129,13 +178,19 @@ impl ApiError {
             | Self::Field { .. }
             | Self::Query(_)
             | Self::Option(_)
+            | Self::SnapshotInUse { .. }
             | Self::Network(_) => (S::BAD_REQUEST, None, Unsaid),
             Self::Feature(_) => (S::NOT_IMPLEMENTED, None, Never),
-            Self::NoSandbox(_) | Self::NoTemplate(_) | Self::NoRoute(_) => {
+            Self::NoSandbox(_) | Self::NoTemplate(_) | Self::NoCheckpoint(_) | Self::NoRoute(_) => {
                 (S::NOT_FOUND, None, Unsaid)
             }
             Self::Method(_) => (S::METHOD_NOT_ALLOWED, None, Unsaid),
-            Self::BeingKilled(_) => (S::CONFLICT, None, Unsaid),
+            Self::BeingKilled(_)
+            | Self::Running(_)
+            | Self::Paused(_)
+            | Self::NotRunning(_)
+            | Self::CheckpointExists(_) => (S::CONFLICT, None, Unsaid),
+            Self::InTransition(_) => (S::CONFLICT, None, After(1)),
             Self::TooLarge(_) => (S::PAYLOAD_TOO_LARGE, None, Unsaid),
             Self::Full(_) => (
                 S::TOO_MANY_REQUESTS,
@@ -155,7 +210,15 @@ impl ApiError {
                 Some("sandbox_create_failed"),
                 Never,
             ),
-            Self::GuestSilent(_) => (S::INTERNAL_SERVER_ERROR, None, Never),
+            Self::Unresponsive(_) => (
+                S::SERVICE_UNAVAILABLE,
+                Some("sandbox_snapshot_guest_agent_unresponsive"),
+                Never,
+            ),
+            Self::SnapshotFailed(_)
+            | Self::NotRolledBack(_)
+            | Self::Lost(_)
+            | Self::GuestSilent(_) => (S::INTERNAL_SERVER_ERROR, None, Never),
             Self::Internal => (
                 S::INTERNAL_SERVER_ERROR,
                 Some("internal_server_error"),
@@ -168,9 +231,35 @@ impl ApiError {
     pub fn refused(refusal: Refusal, id: &str) -> Self {
         match refusal {
             Refusal::BeingKilled => Self::BeingKilled(id.to_owned()),
+            Refusal::Running => Self::Running(id.to_owned()),
+            Refusal::Paused => Self::Paused(id.to_owned()),
+            Refusal::InTransition => Self::InTransition(id.to_owned()),
             Refusal::NotYetRunning | Refusal::Gone | Refusal::OutOfPlace => {
                 Self::NoSandbox(id.to_owned())
             }
+        }
+    }
+
+    /// Why a sandbox was not written down.
+    pub fn captured(error: CaptureError, id: &SandboxId) -> Self {
+        let name = || id.to_string();
+        match error {
+            CaptureError::Refused(refusal) => Self::refused(refusal, id.as_str()),
+            CaptureError::Exists(checkpoint) => Self::CheckpointExists(checkpoint),
+            CaptureError::Aborted => Self::NoSandbox(name()),
+            CaptureError::Snapshot(SnapshotError::Unresponsive(_)) => Self::Unresponsive(name()),
+            CaptureError::Snapshot(SnapshotError::Control(_)) => Self::SnapshotFailed(name()),
+            CaptureError::Snapshot(SnapshotError::Lost(_)) => Self::Lost(name()),
+            CaptureError::Id(_) | CaptureError::Store(_) => Self::internal(&error),
+        }
+    }
+
+    /// Why a sandbox was not resumed.
+    pub fn resumed(error: ResumeError, id: &SandboxId) -> Self {
+        match error {
+            ResumeError::Refused(refusal) => Self::refused(refusal, id.as_str()),
+            ResumeError::Failed(CreateError::Aborted) => Self::NoSandbox(id.to_string()),
+            ResumeError::Failed(error) => error.into(),
         }
     }
 
@@ -181,14 +270,22 @@ impl ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let (status, error_code, retry) = self.row();
-        let body = ErrorBody {
+impl ApiError {
+    /// Its body.
+    pub fn body(&self) -> ErrorBody {
+        let (status, error_code, _) = self.row();
+        ErrorBody {
             code: status.as_u16(),
             message: self.to_string(),
             error_code,
-        };
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, _, retry) = self.row();
+        let body = self.body();
         let mut response = (status, axum::Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -217,6 +314,7 @@ impl From<CreateError> for ApiError {
         match error {
             CreateError::Full(full) => full.into(),
             CreateError::ShuttingDown | CreateError::Aborted => Self::ShuttingDown,
+            CreateError::NoTemplate(name) => Self::NoTemplate(name),
             CreateError::Start(start @ StartError::TimedOut(_)) => {
                 tracing::error!(error = %start, "a sandbox was not created");
                 Self::CreateTimedOut(start.to_string())
@@ -251,7 +349,8 @@ fn explained(error: &StartError) -> String {
 impl From<NetworkError> for ApiError {
     fn from(error: NetworkError) -> Self {
         match error {
-            NetworkError::NotRunning => Self::NoSandbox(String::new()),
+            NetworkError::NotFound => Self::NoSandbox(String::new()),
+            NetworkError::NotRunning => Self::NotRunning(String::new()),
             NetworkError::Egress(_) | NetworkError::Store(_) => Self::internal(&error),
         }
     }
@@ -278,6 +377,17 @@ mod tests {
             | ApiError::Feature(_)
             | ApiError::NoSandbox(_)
             | ApiError::BeingKilled(_)
+            | ApiError::Running(_)
+            | ApiError::Paused(_)
+            | ApiError::NotRunning(_)
+            | ApiError::InTransition(_)
+            | ApiError::Unresponsive(_)
+            | ApiError::SnapshotFailed(_)
+            | ApiError::SnapshotInUse { .. }
+            | ApiError::NoCheckpoint(_)
+            | ApiError::CheckpointExists(_)
+            | ApiError::NotRolledBack(_)
+            | ApiError::Lost(_)
             | ApiError::NoTemplate(_)
             | ApiError::NoRoute(_)
             | ApiError::Method(_)
@@ -299,11 +409,25 @@ mod tests {
                 why: "it must be at least 1".into(),
             },
             ApiError::Query("unknown field `x`".into()),
-            ApiError::Option("autoPause"),
+            ApiError::Option("volumeMounts"),
             ApiError::Network(OptionsError::Unsupported("rules")),
-            ApiError::Feature("Pausing a sandbox"),
+            ApiError::Feature("Tagging a template"),
             ApiError::NoSandbox("iabc".into()),
             ApiError::BeingKilled("iabc".into()),
+            ApiError::Running("iabc".into()),
+            ApiError::Paused("iabc".into()),
+            ApiError::NotRunning("iabc".into()),
+            ApiError::InTransition("iabc".into()),
+            ApiError::Unresponsive("iabc".into()),
+            ApiError::SnapshotFailed("iabc".into()),
+            ApiError::SnapshotInUse {
+                snapshot: "mine".into(),
+                sandbox: "iabc".into(),
+            },
+            ApiError::NoCheckpoint("before".into()),
+            ApiError::CheckpointExists("before".into()),
+            ApiError::NotRolledBack("iabc".into()),
+            ApiError::Lost("iabc".into()),
             ApiError::NoTemplate("nope".into()),
             ApiError::NoRoute("/nope".into()),
             ApiError::Method("/sandboxes".into()),

@@ -10,19 +10,24 @@
 //! ([`routes`]), from which both the router and the OpenAPI document are made.
 
 pub mod auth;
+mod checkpoints;
 pub mod error;
 mod extract;
+mod forks;
 mod lifetime;
 mod listing;
 mod logs;
 mod metrics;
 mod network;
 mod openapi;
+mod pausing;
 mod refused;
 pub mod routes;
 mod sandboxes;
 mod service;
+mod snapshot;
 mod templates;
+mod timing;
 
 use std::ops::Deref;
 use std::sync::Arc;

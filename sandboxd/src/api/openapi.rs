@@ -18,7 +18,9 @@ fn add<T: ToSchema>(schemas: &mut Map<String, Value>) {
 }
 
 fn schemas() -> Map<String, Value> {
-    use super::{error, lifetime, logs, metrics, sandboxes, templates};
+    use super::{
+        checkpoints, error, forks, lifetime, logs, metrics, pausing, sandboxes, snapshot, templates,
+    };
     let mut map = Map::new();
     add::<error::ErrorBody>(&mut map);
     add::<sandboxes::wire::CreateRequest>(&mut map);
@@ -28,6 +30,15 @@ fn schemas() -> Map<String, Value> {
     add::<lifetime::wire::TimeoutRequest>(&mut map);
     add::<lifetime::wire::RefreshRequest>(&mut map);
     add::<lifetime::wire::ConnectRequest>(&mut map);
+    add::<pausing::wire::PauseRequest>(&mut map);
+    add::<pausing::wire::ResumeRequest>(&mut map);
+    add::<snapshot::wire::SnapshotRequest>(&mut map);
+    add::<snapshot::wire::SnapshotInfo>(&mut map);
+    add::<forks::wire::ForkRequest>(&mut map);
+    add::<forks::wire::Fork>(&mut map);
+    add::<checkpoints::wire::CheckpointRequest>(&mut map);
+    add::<checkpoints::wire::Checkpoint>(&mut map);
+    add::<checkpoints::wire::RollbackRequest>(&mut map);
     add::<crate::egress::options::NetworkUpdate>(&mut map);
     add::<metrics::wire::SandboxMetric>(&mut map);
     add::<metrics::wire::LatestMetrics>(&mut map);

@@ -17,8 +17,6 @@ use crate::lifecycle::manager::Manager;
 use crate::lifecycle::tests::House;
 use crate::moment::Moment;
 use crate::store::keys::ApiKey;
-use crate::templates::Templates;
-use crate::templates::tests::template;
 
 const KEY: &str = "e2b_0123456789abcdef0123456789abcdef01234567";
 
@@ -51,12 +49,9 @@ impl Client {
         };
         house.store.add_key(key).await.unwrap();
         let manager = house.manager();
-        let mut templates = Templates::default();
-        templates.add(template("base", 512));
-        templates.add(template("code-interpreter-v1", 1_024));
         let app = App::new(Shared {
             manager: manager.clone(),
-            templates: Arc::new(templates),
+            templates: house.templates.clone(),
             keys: KeyRing::new(house.store.clone()),
             domain: None,
             default_egress: Verdict::Deny,

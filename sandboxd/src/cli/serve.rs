@@ -3,7 +3,7 @@
 //! ```text
 //!   settings ─► folders, lock ─► store, templates ─► network ─► recovery ─► warm templates ─► serve
 //!                                                                                       │ SIGTERM, SIGINT
-//!   exit 0 ◄─ network, cgroups removed ◄─ sandboxes ended (or kept) ◄─ no new requests ◄┘
+//!   exit 0 ◄─ network, cgroups removed ◄─ sandboxes ended (or kept), pool emptied ◄─ no new requests ◄┘
 //! ```
 
 use std::fs::File;
@@ -92,18 +92,21 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
         },
         layout,
         cgroups.clone(),
+        settings.pool,
     );
+    let hypervisor = Arc::new(hypervisor);
     let manager = Manager::new(Parts {
         store: store.clone(),
-        hypervisor: Arc::new(hypervisor),
+        hypervisor: hypervisor.clone(),
         egress,
-        admission: Admission::above(
+        admission: Admission::new(
             settings.limits,
             settings.memory_floor_mib.map(|keep_mib| Floor {
                 keep_mib,
                 available_mib: available_memory_mib,
             }),
         ),
+        templates: templates.clone(),
         telemetry: Arc::new(Telemetry::default()),
         bounds: Bounds {
             longest_life: settings.max_lifetime,
@@ -163,7 +166,10 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
     };
     tracing::info!(told, keep = settings.keep_sandboxes, "stopping");
     stop.cancel();
-    manager.shut_down(settings.keep_sandboxes, PATIENCE).await;
+    tokio::join!(
+        manager.shut_down(settings.keep_sandboxes, PATIENCE),
+        hypervisor.close()
+    );
     if let Some(cgroups) = cgroups.filter(|_| !settings.keep_sandboxes) {
         cgroups.close();
     }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::admission::Limits;
 use crate::egress::{Net, Verdict};
+use crate::machine::pool::demand::Limits as PoolLimits;
 use crate::telemetry::logging::LogFormat;
 
 /// State folder when none is named.
@@ -110,6 +111,12 @@ pub struct Options {
     /// Boot each sandbox instead of restoring it from a snapshot of its template
     #[arg(long, env = "SANDBOXD_NO_SNAPSHOTS", num_args = 0..=1, default_missing_value = "true")]
     no_snapshots: Option<bool>,
+    /// Processes that are kept ready for each template [default: 1]
+    #[arg(long, env = "SANDBOXD_POOL_MIN", value_name = "N")]
+    pool_min: Option<u32>,
+    /// Processes that are made ready for each template at most, when several are asked for at once; 0 for none [default: 8]
+    #[arg(long, env = "SANDBOXD_POOL_MAX", value_name = "N")]
+    pool_max: Option<u32>,
     /// How often the resource use of sandboxes is sampled, in seconds; 0 only when it is asked for [default: 30]
     #[arg(
         long,
@@ -175,6 +182,8 @@ pub struct Settings {
     pub start_timeout: Duration,
     /// Whether sandboxes begin from snapshots of their templates.
     pub warm_templates: bool,
+    /// Processes that wait for sandboxes.
+    pub pool: PoolLimits,
     /// How often resource use is sampled.
     pub metrics_interval: Option<Duration>,
     /// Whether sandboxes outlive the daemon.
@@ -282,7 +291,7 @@ impl Options {
         }
         first!(listen state_dir run_dir kernel agent_disk overlay_base templates microvm domain default_egress
             no_network tap_prefix exempt_networks dns max_sandboxes memory_limit_mib max_lifetime_seconds
-            max_connections start_timeout_seconds no_snapshots metrics_interval_seconds keep_sandboxes_on_exit log log_format)
+            max_connections start_timeout_seconds no_snapshots pool_min pool_max metrics_interval_seconds keep_sandboxes_on_exit log log_format)
     }
 
     fn settle(self, available_mib: u64) -> Result<Settings, SettingsError> {
@@ -297,6 +306,7 @@ impl Options {
             count => Ok(count),
         };
         let whole = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let memory_mib = self.memory_limit_mib.unwrap_or(available_mib / 10 * 9);
         Ok(Settings {
             listen: self
                 .listen
@@ -326,7 +336,7 @@ impl Options {
             }),
             limits: Limits {
                 sandboxes: whole(count(self.max_sandboxes, 200, "max-sandboxes")?),
-                memory_mib: self.memory_limit_mib.unwrap_or(available_mib / 10 * 9),
+                memory_mib,
             },
             memory_floor_mib: self
                 .memory_limit_mib
@@ -340,6 +350,7 @@ impl Options {
                 "start-timeout-seconds",
             )?)),
             warm_templates: !self.no_snapshots.unwrap_or(false),
+            pool: pool(self.pool_min, self.pool_max, memory_mib)?,
             metrics_interval: match self.metrics_interval_seconds.unwrap_or(30) {
                 0 => None,
                 seconds => Some(Duration::from_secs(u64::from(seconds))),
@@ -349,6 +360,29 @@ impl Options {
             log_format: self.log_format.unwrap_or_default(),
         })
     }
+}
+
+/// How many processes may wait, on a host that has `memory_mib` for sandboxes. The default is lower where they would take
+/// more than a hundredth of that.
+fn pool(min: Option<u32>, max: Option<u32>, memory_mib: u64) -> Result<PoolLimits, SettingsError> {
+    /// What a process that waits takes, in MiB: its own memory, and the pages that its guest is known to write.
+    const WAITING_MIB: u64 = 5;
+    const LEAST: u32 = 1;
+    const MOST: u32 = 8;
+    let fit = u32::try_from(memory_mib / (WAITING_MIB * 100)).unwrap_or(u32::MAX);
+    let most = max.unwrap_or_else(|| fit.clamp(LEAST, MOST).max(min.unwrap_or(LEAST)));
+    let least = min.unwrap_or(LEAST.min(most));
+    if least > most {
+        return Err(SettingsError::Range {
+            flag: "pool-min",
+            range: "at most --pool-max",
+        });
+    }
+    let whole = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    Ok(PoolLimits {
+        least: whole(least),
+        most: whole(most),
+    })
 }
 
 /// A path that must be given and lead to something; made absolute, since machines run elsewhere.

@@ -61,6 +61,23 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
 }
 
 #[test]
+fn the_pool_fits_the_host_and_what_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = |words: &[&str], mib| {
+        let settings = options(words).over(files(dir.path())).settle(mib);
+        settings.map(|settings| (settings.pool.least, settings.pool.most))
+    };
+    assert_eq!(pool(&[], 32_000).unwrap(), (1, 8));
+    assert_eq!(pool(&[], 2_400).unwrap(), (1, 4));
+    assert_eq!(pool(&[], 100).unwrap(), (1, 1));
+    assert_eq!(pool(&["--pool-max", "0"], 32_000).unwrap(), (0, 0));
+    assert_eq!(pool(&["--pool-max", "64"], 100).unwrap(), (1, 64));
+    assert_eq!(pool(&["--pool-min", "3"], 100).unwrap(), (3, 3));
+    let error = pool(&["--pool-min", "3", "--pool-max", "2"], 100).unwrap_err();
+    insta::assert_snapshot!(error, @"--pool-min must be at most --pool-max.");
+}
+
+#[test]
 fn a_host_that_promises_more_than_it_has_keeps_a_floor() {
     let dir = tempfile::tempdir().unwrap();
     let floor = |promised: &str, available| {

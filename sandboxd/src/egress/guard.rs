@@ -76,19 +76,12 @@ impl Guard {
 impl Egress for Guard {
     fn acquire(&self, policy: Policy) -> BoxFuture<'_, Result<Option<Tap>, EgressError>> {
         let policy = EgressPolicy::from(&policy);
-        self.run(move |guard| {
-            let tap = guard.acquire(&policy)?;
-            Ok(Some(Tap {
-                slot: tap.slot,
-                mac: format_mac(tap.guest_mac),
-                name: tap.name,
-            }))
-        })
+        self.run(move |guard| Ok(Some(guard.acquire(&policy)?.into())))
     }
 
-    fn adopt(&self, slot: u32, policy: Policy) -> BoxFuture<'_, Result<(), EgressError>> {
+    fn adopt(&self, slot: u32, policy: Policy) -> BoxFuture<'_, Result<Option<Tap>, EgressError>> {
         let policy = EgressPolicy::from(&policy);
-        self.run(move |guard| guard.adopt(slot, &policy).map(|_| ()))
+        self.run(move |guard| Ok(Some(guard.adopt(slot, &policy)?.into())))
     }
 
     fn recovered(&self) -> BoxFuture<'_, Result<(), EgressError>> {
@@ -116,6 +109,16 @@ impl Egress for Guard {
         });
         let _ = self.jobs.send(job);
         async move { Ok(result.await.map_err(|_| EgressError::Stopped)??) }.boxed()
+    }
+}
+
+impl From<netguard::Tap> for Tap {
+    fn from(tap: netguard::Tap) -> Self {
+        Self {
+            slot: tap.slot,
+            mac: format_mac(tap.guest_mac),
+            name: tap.name,
+        }
     }
 }
 

@@ -80,7 +80,7 @@ pub trait Egress: Send + Sync {
     /// A device with this policy; `None` when guests have no network.
     fn acquire(&self, policy: Policy) -> BoxFuture<'_, Result<Option<Tap>, EgressError>>;
     /// Takes over the device of a machine that an earlier daemon started.
-    fn adopt(&self, slot: u32, policy: Policy) -> BoxFuture<'_, Result<(), EgressError>>;
+    fn adopt(&self, slot: u32, policy: Policy) -> BoxFuture<'_, Result<Option<Tap>, EgressError>>;
     /// Releases the devices of an earlier daemon that were not adopted.
     fn recovered(&self) -> BoxFuture<'_, Result<(), EgressError>>;
     /// Replaces the policy of a device.
@@ -100,8 +100,8 @@ impl Egress for NoNetwork {
         async { Ok(None) }.boxed()
     }
 
-    fn adopt(&self, _: u32, _: Policy) -> BoxFuture<'_, Result<(), EgressError>> {
-        async { Ok(()) }.boxed()
+    fn adopt(&self, _: u32, _: Policy) -> BoxFuture<'_, Result<Option<Tap>, EgressError>> {
+        async { Ok(None) }.boxed()
     }
 
     fn update(&self, _: u32, _: Policy) -> BoxFuture<'_, Result<(), EgressError>> {

@@ -5,21 +5,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::expiry::{self, Change};
-use super::sandbox::{Facts, Inner, Network, Sandbox, View};
-use super::state::{Action, Event, Life, Reason, Refusal};
-use crate::admission::{Admission, Full};
+use super::sandbox::{Network, Sandbox, View};
+use super::state::{Action, Event, Reason, Refusal};
+use crate::admission::Admission;
 use crate::egress::{Egress, EgressError, Policy};
-use crate::ids::{IdError, SandboxId};
-use crate::machine::cgroup::PROCESS_OVERHEAD_MIB;
-use crate::machine::{Hypervisor, Machine, Plan, Source, Stages, StartError, Started};
+use crate::ids::SandboxId;
+use crate::machine::{Hypervisor, Machine};
 use crate::moment::Moment;
-use crate::store::sandboxes::{FactsV1, SavedPolicy};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Telemetry;
-use crate::templates::Template;
+use crate::templates::Templates;
+
+/// How long whoever asks for something waits for an operation that is under way (E2B: about a minute).
+pub(super) const TRANSITION: Duration = Duration::from_secs(60);
 
 /// Bounds that hold for every sandbox.
 #[derive(Clone, Copy, Debug)]
@@ -30,56 +34,12 @@ pub struct Bounds {
     pub connections: usize,
 }
 
-/// What a sandbox shall be.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    /// Made from this.
-    pub template: Arc<Template>,
-    /// Seconds to live.
-    pub timeout: u32,
-    /// The client's metadata.
-    pub metadata: std::collections::BTreeMap<String, String>,
-    /// Global environment.
-    pub env: std::collections::BTreeMap<String, String>,
-    /// Whether the agent's services ask for a token.
-    pub secure: bool,
-    /// Whether the other ports ask for no token.
-    pub public: bool,
-    /// Host that requests to user ports seem to come for.
-    pub mask_request_host: Option<String>,
-    /// Network options.
-    pub network: Network,
-}
-
-/// Why no sandbox was created.
-#[derive(Debug, thiserror::Error)]
-pub enum CreateError {
-    /// The daemon is shutting down.
-    #[error("The daemon is shutting down.")]
-    ShuttingDown,
-    /// There is no room.
-    #[error(transparent)]
-    Full(#[from] Full),
-    /// No id could be made.
-    #[error(transparent)]
-    Id(#[from] IdError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The network failed.
-    #[error(transparent)]
-    Egress(#[from] EgressError),
-    /// The machine did not start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// Somebody ended the sandbox while it was starting.
-    #[error("The sandbox was ended while it was starting.")]
-    Aborted,
-}
-
 /// Why network options were not replaced.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
+    /// There is no such sandbox.
+    #[error("There is no such sandbox.")]
+    NotFound,
     /// The sandbox does not run.
     #[error("The sandbox does not run.")]
     NotRunning,
@@ -89,15 +49,6 @@ pub enum NetworkError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// A sandbox that was just created.
-#[derive(Debug)]
-pub struct Created {
-    /// The sandbox.
-    pub view: View,
-    /// How long its start took.
-    pub stages: Stages,
 }
 
 /// What the manager works with.
@@ -110,6 +61,8 @@ pub struct Parts {
     pub egress: Arc<dyn Egress>,
     /// Keeps the books.
     pub admission: Admission,
+    /// What sandboxes are made from.
+    pub templates: Arc<Templates>,
     /// Counts.
     pub telemetry: Arc<Telemetry>,
     /// Bounds of every sandbox.
@@ -121,7 +74,7 @@ pub struct Manager {
     pub(super) parts: Parts,
     registry: RwLock<HashMap<SandboxId, Arc<Sandbox>>>,
     deadlines: mpsc::UnboundedSender<Change>,
-    closed: AtomicBool,
+    pub(super) closed: AtomicBool,
     forgotten: Notify,
 }
 
@@ -167,9 +120,9 @@ impl Manager {
         self.parts.bounds
     }
 
-    /// A sandbox that runs.
-    pub fn running(&self, id: &SandboxId) -> Option<Arc<Sandbox>> {
-        self.find(id).filter(|sandbox| sandbox.view().is_some())
+    /// A sandbox that clients see, running or paused.
+    pub fn known(&self, id: &SandboxId) -> Option<Arc<Sandbox>> {
+        self.find(id).filter(|sandbox| sandbox.is_known())
     }
 
     /// All sandboxes, whatever they are doing.
@@ -178,121 +131,9 @@ impl Manager {
         registry.values().cloned().collect()
     }
 
-    /// Creates a sandbox. When the caller stops waiting, the sandbox is ended, unless it is to be `kept` for a client
-    /// that will ask again.
-    pub async fn create(
-        self: &Arc<Self>,
-        id: SandboxId,
-        spec: Spec,
-        kept: bool,
-    ) -> Result<Created, CreateError> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(CreateError::ShuttingDown);
-        }
-        let memory = u64::from(spec.template.memory_mib) + PROCESS_OVERHEAD_MIB;
-        let reservation = self.parts.admission.reserve(memory).await?;
-        let facts = facts(&spec)?;
-        let longest = self.parts.bounds.longest_life;
-        let sandbox = Arc::new(Sandbox::new(
-            id.clone(),
-            facts.clone(),
-            Inner {
-                life: Life::new(spec.timeout, longest),
-                machine: None,
-                reservation: Some(reservation),
-                slot: None,
-                network: spec.network.clone(),
-            },
-            self.parts.bounds.connections,
-        ));
-        self.add(sandbox.clone());
-        // Looked at again now that the sandbox is registered: a shutdown either sees it or is seen here.
-        if self.closed.load(Ordering::Acquire) {
-            self.remove(&id);
-            return Err(CreateError::ShuttingDown);
-        }
-        let (answer, result) = oneshot::channel();
-        // From here on a task owns the start, so that nothing gets lost when the caller goes away.
-        let manager = self.clone();
-        tokio::spawn(async move {
-            let outcome = manager.start(&sandbox, spec).await;
-            let served = outcome.is_ok();
-            if answer.send(outcome).is_err() && served && !kept {
-                drop(manager.drive(&sandbox, Event::Kill(Reason::Abandoned)));
-            }
-        });
-        result.await.unwrap_or(Err(CreateError::Aborted))
-    }
-
-    async fn start(
-        self: &Arc<Self>,
-        sandbox: &Arc<Sandbox>,
-        spec: Spec,
-    ) -> Result<Created, CreateError> {
-        let template_id = spec.template.id.clone();
-        let Started { machine, stages } = match self.start_machine(sandbox, spec).await {
-            Ok(started) => started,
-            Err(error) => {
-                self.parts.telemetry.create_failed();
-                drop(self.drive(sandbox, Event::BootFailed));
-                return Err(error);
-            }
-        };
-        sandbox.lock().machine = Some(machine.clone());
-        let driven = self.drive(sandbox, Event::Booted(Moment::now()));
-        self.watch(sandbox, &machine);
-        let _ = driven.await;
-        let Some(view) = sandbox.view() else {
-            return Err(CreateError::Aborted);
-        };
-        let stored = self
-            .parts
-            .store
-            .mark_running(
-                view.id.clone(),
-                template_id,
-                machine.identity(),
-                view.span.started_at,
-            )
-            .await;
-        if let Err(error) = stored {
-            drop(self.drive(sandbox, Event::Kill(Reason::BootFailed)));
-            return Err(error.into());
-        }
-        self.parts.telemetry.created(&stages);
-        tracing::info!(sandbox = %view.id, ?stages, "created");
-        self.note(&view.id, "created", "The sandbox runs.");
-        Ok(Created { view, stages })
-    }
-
-    async fn start_machine(&self, sandbox: &Sandbox, spec: Spec) -> Result<Started, CreateError> {
-        let id = sandbox.id.clone();
-        let Parts { store, egress, .. } = &self.parts;
-        let saved = saved_facts(&sandbox.facts, &spec.network, spec.timeout);
-        store.insert_sandbox(id.clone(), saved).await?;
-        // Not cut short by an abort: a slot must be known here to be released.
-        let tap = egress.acquire(spec.network.policy).await?;
-        if let Some(tap) = &tap {
-            sandbox.lock().slot = Some(tap.slot);
-            store.set_slot(id.clone(), tap.slot).await?;
-        }
-        let plan = Plan {
-            id,
-            template: spec.template,
-            source: Source::Template,
-            access_token: sandbox.facts.access_token.clone(),
-            env: spec.env,
-            tap,
-        };
-        tokio::select! {
-            started = self.parts.hypervisor.start(plan) => Ok(started?),
-            () = sandbox.abort.cancelled() => Err(CreateError::Aborted),
-        }
-    }
-
     /// Ends a sandbox on a client's behalf. Resolves when the intent is stored and the signal sent.
     pub async fn kill(self: &Arc<Self>, id: &SandboxId) -> Result<(), Refusal> {
-        let sandbox = self.running(id).ok_or(Refusal::Gone)?;
+        let sandbox = self.known(id).ok_or(Refusal::Gone)?;
         self.drive(&sandbox, Event::Kill(Reason::Request)).await
     }
 
@@ -303,15 +144,15 @@ impl Manager {
         seconds: u32,
     ) -> Result<(), Refusal> {
         let sandbox = self.find(id).ok_or(Refusal::Gone)?;
-        self.drive(&sandbox, Event::SetTimeout(Moment::now(), seconds))
-            .await
+        let event = || Event::SetTimeout(Moment::now(), seconds);
+        self.settle(&sandbox, event).await
     }
 
     /// Moves a deadline to `seconds` from now where that is later, and shows the sandbox.
     pub async fn extend(self: &Arc<Self>, id: &SandboxId, seconds: u32) -> Result<View, Refusal> {
         let sandbox = self.find(id).ok_or(Refusal::Gone)?;
-        self.drive(&sandbox, Event::Extend(Moment::now(), seconds))
-            .await?;
+        let event = || Event::Extend(Moment::now(), seconds);
+        self.settle(&sandbox, event).await?;
         sandbox.view().ok_or(Refusal::Gone)
     }
 
@@ -323,41 +164,44 @@ impl Manager {
         allow_internet_access: Option<bool>,
         wire: serde_json::Value,
     ) -> Result<(), NetworkError> {
-        let sandbox = self.running(id).ok_or(NetworkError::NotRunning)?;
-        let slot = sandbox.lock().slot;
+        let sandbox = self.find(id).ok_or(NetworkError::NotFound)?;
+        if !self.quiet(&sandbox).await {
+            return Err(NetworkError::NotRunning);
+        }
+        match sandbox.view().map(|view| view.paused) {
+            None => return Err(NetworkError::NotFound),
+            Some(Some(_)) => return Err(NetworkError::NotRunning),
+            Some(None) => {}
+        }
+        let slot = sandbox.lock().tap.as_ref().map(|tap| tap.slot);
         if let Some(slot) = slot {
             self.parts.egress.update(slot, policy.clone()).await?;
         }
-        let network = Network {
+        sandbox.lock().network = Network {
             policy,
             allow_internet_access,
             wire: Some(wire),
         };
-        let timeout = {
-            let mut inner = sandbox.lock();
-            inner.network = network.clone();
-            inner.life.timeout()
-        };
-        let saved = saved_facts(&sandbox.facts, &network, timeout);
-        self.parts.store.set_facts(id.clone(), saved).await?;
+        let known = sandbox.known();
+        self.parts.store.set_facts(id.clone(), &known).await?;
         Ok(())
     }
 
-    /// Ends all sandboxes (unless they are to be kept) and closes the network. Creates are refused from now on.
+    /// Ends all sandboxes that run (unless they are to be kept) and closes the network; those that are paused stay.
+    /// Creates are refused from now on.
     pub async fn shut_down(self: &Arc<Self>, keep: bool, patience: Duration) {
         self.closed.store(true, Ordering::Release);
         if !keep {
             for sandbox in self.all() {
-                drop(self.drive(&sandbox, Event::Kill(Reason::Shutdown)));
+                let manager = self.clone();
+                tokio::spawn(async move { manager.stop(&sandbox).await });
             }
             if tokio::time::timeout(patience, self.emptied())
                 .await
                 .is_err()
             {
-                tracing::error!(
-                    left = self.all().len(),
-                    "some sandboxes did not end in time"
-                );
+                let left = self.all().iter().filter(|s| !s.at_rest()).count();
+                tracing::error!(left, "some sandboxes did not end in time");
             }
         }
         if let Err(error) = self.parts.egress.close(keep).await {
@@ -365,12 +209,22 @@ impl Manager {
         }
     }
 
+    async fn stop(self: &Arc<Self>, sandbox: &Arc<Sandbox>) {
+        while self.settle(sandbox, || Event::Stop).await.is_ok() {
+            // A resume that could not be stopped any more has made the sandbox run by now.
+            if !self.quiet(sandbox).await {
+                return;
+            }
+        }
+    }
+
+    /// Returns when all sandboxes are gone or paused.
     async fn emptied(&self) {
         loop {
             let forgotten = self.forgotten.notified();
             tokio::pin!(forgotten);
             forgotten.as_mut().enable();
-            if self.all().is_empty() {
+            if self.all().iter().all(|sandbox| sandbox.at_rest()) {
                 return;
             }
             forgotten.await;
@@ -384,7 +238,7 @@ impl Manager {
             .insert(sandbox.id.clone(), sandbox);
     }
 
-    fn remove(&self, id: &SandboxId) {
+    pub(super) fn remove(&self, id: &SandboxId) {
         self.registry
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -392,44 +246,90 @@ impl Manager {
         self.forgotten.notify_waiters();
     }
 
-    fn find(&self, id: &SandboxId) -> Option<Arc<Sandbox>> {
+    pub(super) fn find(&self, id: &SandboxId) -> Option<Arc<Sandbox>> {
         let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
         registry.get(id).cloned()
     }
 
-    /// Reports the machine's death whenever it comes.
+    /// Reports the death of the machine of this run whenever it comes.
     pub(super) fn watch(self: &Arc<Self>, sandbox: &Arc<Sandbox>, machine: &Arc<dyn Machine>) {
+        let run = sandbox.lock().life.run();
         let (manager, sandbox, machine) = (self.clone(), sandbox.clone(), machine.clone());
         tokio::spawn(async move {
             machine.exited().await;
-            drop(manager.drive(&sandbox, Event::MachineDied));
+            drop(manager.drive(&sandbox, Event::MachineDied(run)));
         });
     }
 
-    /// Takes a step, starts its actions in a task of their own, and returns a future of the outcome. The step and the
-    /// task do not depend on the future being waited for.
+    /// Takes a step and starts its actions in a task of their own.
+    fn begin(
+        self: &Arc<Self>,
+        sandbox: &Arc<Sandbox>,
+        event: Event,
+    ) -> Result<JoinHandle<()>, Refusal> {
+        let (actions, stored) = self.step(sandbox, event)?;
+        let (manager, sandbox) = (self.clone(), sandbox.clone());
+        Ok(tokio::spawn(async move {
+            for write in stored {
+                if let Err(error) = write.await {
+                    tracing::error!(sandbox = %sandbox.id, %error, "a deadline was not stored");
+                }
+            }
+            for action in actions {
+                manager.perform(&sandbox, action).await;
+            }
+        }))
+    }
+
+    /// Takes a step, and returns a future of the end of its actions. The step and the actions do not depend on the
+    /// future being waited for.
     pub(super) fn drive(
         self: &Arc<Self>,
         sandbox: &Arc<Sandbox>,
         event: Event,
     ) -> impl Future<Output = Result<(), Refusal>> + Send + use<> {
-        let outcome = self.step(sandbox, event);
-        let task = outcome.map(|(actions, stored)| {
-            let (manager, sandbox) = (self.clone(), sandbox.clone());
-            tokio::spawn(async move {
-                for write in stored {
-                    if let Err(error) = write.await {
-                        tracing::error!(sandbox = %sandbox.id, %error, "a deadline was not stored");
-                    }
-                }
-                for action in actions {
-                    manager.perform(&sandbox, action).await;
-                }
-            })
-        });
+        let task = self.begin(sandbox, event);
         async move {
             let _ = task?.await;
             Ok(())
+        }
+    }
+
+    /// Takes a step as soon as no other operation is under way, and waits for the end of its actions.
+    async fn settle(
+        self: &Arc<Self>,
+        sandbox: &Arc<Sandbox>,
+        event: impl Fn() -> Event,
+    ) -> Result<(), Refusal> {
+        let deadline = Instant::now() + TRANSITION;
+        loop {
+            match self.begin(sandbox, event()) {
+                Ok(task) => {
+                    let _ = task.await;
+                    return Ok(());
+                }
+                Err(Refusal::InTransition) if sandbox.quiet(deadline).await => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+    }
+
+    /// Begins an operation as soon as no other is under way, and gives its result. `operation` goes on to its end, and
+    /// reports its outcome, whether or not the result is waited for.
+    pub(super) async fn turn<T: Send + 'static>(
+        self: &Arc<Self>,
+        sandbox: &Arc<Sandbox>,
+        event: Event,
+        operation: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let deadline = Instant::now() + TRANSITION;
+        loop {
+            match self.begin(sandbox, event) {
+                // No `await` lies between the step and this: once begun, it is carried out.
+                Ok(_) => return tokio::spawn(operation).await.map_err(|_| Refusal::Gone),
+                Err(Refusal::InTransition) if sandbox.quiet(deadline).await => {}
+                Err(refusal) => return Err(refusal),
+            }
         }
     }
 
@@ -450,33 +350,57 @@ impl Manager {
         Refusal,
     > {
         let mut inner = sandbox.lock();
+        let operating = inner.life.in_transition();
         let actions = inner.life.step(event)?;
+        if inner.life.in_transition() && !operating {
+            inner.abort = CancellationToken::new();
+        }
+        if inner.life.serves() && inner.cut.is_cancelled() {
+            inner.cut = CancellationToken::new();
+            inner.epoch += 1;
+        }
         let mut stored = Vec::new();
         for action in &actions {
+            let id = sandbox.id.clone();
             match action {
                 Action::Schedule(moment) => {
-                    let id = sandbox.id.clone();
                     let _ = self.deadlines.send(Change::Set(id.clone(), *moment));
                     stored.push(self.parts.store.set_end(id, *moment));
                 }
+                Action::Wake(moment) => drop(self.deadlines.send(Change::Set(id, *moment))),
+                Action::Unschedule => drop(self.deadlines.send(Change::Remove(id))),
+                Action::Cut => inner.cut.cancel(),
+                Action::Abort => inner.abort.cancel(),
                 Action::Kill(_) | Action::Finish(_) => {
                     // At once, so that nobody is served by a sandbox that is no longer listed.
-                    sandbox.cut.cancel();
+                    inner.cut.cancel();
                     if let Some(reservation) = &mut inner.reservation {
                         reservation.ending();
                     }
-                    let _ = self.deadlines.send(Change::Remove(sandbox.id.clone()));
+                    let _ = self.deadlines.send(Change::Remove(id));
                 }
-                Action::AbortBoot | Action::Forget => {}
+                Action::Pause { .. } | Action::Forget => {}
             }
+        }
+        drop(inner);
+        sandbox.changed();
+        if sandbox.at_rest() {
+            self.forgotten.notify_waiters();
         }
         Ok((actions, stored))
     }
 
     async fn perform(self: &Arc<Self>, sandbox: &Arc<Sandbox>, action: Action) {
         match action {
-            Action::AbortBoot => sandbox.abort.cancel(),
-            Action::Schedule(_) => {}
+            Action::Abort
+            | Action::Cut
+            | Action::Schedule(_)
+            | Action::Wake(_)
+            | Action::Unschedule => {}
+            Action::Pause { memory } => {
+                // Its outcome has been reported; nobody waits for the result.
+                let _ = self.carry_out_pause(sandbox, memory).await;
+            }
             Action::Kill(reason) => {
                 if let Err(error) = self.parts.store.mark_stopping(sandbox.id.clone()).await {
                     tracing::error!(sandbox = %sandbox.id, %error, "the intent to end it was not stored");
@@ -493,36 +417,6 @@ impl Manager {
         }
     }
 
-    /// Releases everything a sandbox used, once its machine is dead.
-    async fn finish(self: &Arc<Self>, sandbox: &Arc<Sandbox>, reason: Reason) {
-        let (machine, slot) = {
-            let inner = sandbox.lock();
-            (inner.machine.clone(), inner.slot)
-        };
-        if let Some(machine) = machine {
-            machine.kill();
-            machine.exited().await;
-        }
-        if let Some(slot) = slot
-            && let Err(error) = self.parts.egress.release(slot).await
-        {
-            tracing::error!(sandbox = %sandbox.id, slot, %error, "a network slot was not released");
-        }
-        self.parts.hypervisor.discard(sandbox.id.clone()).await;
-        self.parts.telemetry.ended(reason);
-        self.note(
-            &sandbox.id,
-            "ended",
-            &format!("The sandbox ended: {}.", reason.name()),
-        );
-        if let Err(error) = self.parts.store.remove_sandbox(sandbox.id.clone()).await {
-            tracing::error!(sandbox = %sandbox.id, %error, "a row was left behind");
-        }
-        sandbox.lock().reservation = None;
-        tracing::info!(sandbox = %sandbox.id, reason = reason.name(), "ended");
-        drop(self.drive(sandbox, Event::Released));
-    }
-
     /// Records an event without waiting for it.
     pub(super) fn note(&self, id: &SandboxId, name: &str, detail: &str) {
         let event = crate::store::events::Event {
@@ -536,56 +430,5 @@ impl Manager {
                 tracing::warn!(%error, "an event was not recorded");
             }
         });
-    }
-}
-
-fn facts(spec: &Spec) -> Result<Facts, IdError> {
-    let Template {
-        id,
-        aliases,
-        vcpus,
-        memory_mib,
-        disk_mib,
-        ..
-    } = &*spec.template;
-    Ok(Facts {
-        template_id: id.clone(),
-        alias: aliases.first().cloned(),
-        vcpus: *vcpus,
-        memory_mib: *memory_mib,
-        disk_mib: *disk_mib,
-        metadata: spec.metadata.clone(),
-        access_token: spec.secure.then(crate::ids::token).transpose()?,
-        traffic_token: (!spec.public).then(crate::ids::token).transpose()?,
-        mask_request_host: spec.mask_request_host.clone(),
-    })
-}
-
-fn saved_facts(facts: &Facts, network: &Network, timeout: u32) -> FactsV1 {
-    let Facts {
-        template_id,
-        alias,
-        vcpus,
-        memory_mib,
-        disk_mib,
-        metadata,
-        access_token,
-        traffic_token,
-        mask_request_host,
-    } = facts.clone();
-    FactsV1 {
-        template_id,
-        alias,
-        vcpus,
-        memory_mib,
-        disk_mib,
-        timeout,
-        metadata,
-        access_token,
-        traffic_token,
-        mask_request_host,
-        allow_internet_access: network.allow_internet_access,
-        network: network.wire.clone(),
-        policy: SavedPolicy::of(&network.policy),
     }
 }

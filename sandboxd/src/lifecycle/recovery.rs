@@ -1,14 +1,22 @@
 //! What a starting daemon does with what an earlier one left, however that one ended.
 //!
 //! ```text
-//!   row            process         → verdict
-//!   running        alive, answers  → adopt: serve it again, with the deadline it had
-//!   running        anything else   → clean up
-//!   running        (deadline over) → clean up
-//!   creating       –               → clean up: no client was told about it
-//!   stopping       –               → clean up: finish what was begun
-//!   (no row)       found anyway    → end it and remove its folders
+//!   row                     snapshot of the row    → verdict
+//!   running, capturing      –                      → adopt: serve it again, with the deadline it had
+//!   rolling back            whole                  → adopt, and go back again
+//!   rolling back            not whole              → adopt
+//!   pausing                 whole                  → paused; a process that is left is ended
+//!   pausing                 not whole              → adopt: it was never paused
+//!   paused, resuming        whole                  → paused; a process that is left is ended
+//!   paused, resuming        not whole              → clean up
+//!   creating                –                      → clean up: no client was told about it
+//!   stopping                –                      → clean up: finish what was begun
+//!   (no row)                –                      → end its process, remove its folders and snapshots
 //! ```
+//!
+//! What is to be adopted and whose process is dead or does not answer is cleaned up; so is what would be killed at once
+//! because its time was over. A snapshot is kept when it is whole and somebody may ask for it: a paused sandbox goes on
+//! from it, a living one can go back to it, or a client gave it a name. Every other one goes, and its row with it.
 //!
 //! Cleaning up means that the process is dead and the folders, the cgroup and the row are gone. Slots of the network
 //! that no adopted sandbox uses are released by the data plane itself when it is told that recovery is over.
@@ -16,22 +24,25 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::create::share;
 use super::manager::Manager;
-use super::sandbox::{Facts, Inner, Network, Sandbox};
-use super::state::{Event, Life, Span};
-use crate::egress::{Net, Policy, Verdict};
-use crate::ids::SandboxId;
-use crate::machine::cgroup::PROCESS_OVERHEAD_MIB;
+use super::sandbox::{Inner, Rest, Sandbox};
+use super::state::{Event, Life, Limits, OnTimeout, Span};
+use crate::ids::{SandboxId, SnapshotId};
 use crate::machine::process::ProcessIdentity;
 use crate::moment::Moment;
 use crate::store::StoreError;
-use crate::store::sandboxes::{FactsV1, SavedPhase, SavedPolicy, SavedSandbox};
+use crate::store::captures::{Kind, SavedCapture};
+use crate::store::facts::Known;
+use crate::store::sandboxes::{SavedPhase, SavedSandbox};
 
 /// What to do with a row.
 #[derive(Clone, Debug, PartialEq)]
 enum Plan {
     /// Try to serve it again.
     Adopt(Box<Adoptable>),
+    /// Keep it paused.
+    Rest(Box<Resting>),
     /// Clean up, because of this.
     Clean(&'static str),
 }
@@ -40,11 +51,21 @@ enum Plan {
 #[derive(Clone, Debug, PartialEq)]
 struct Adoptable {
     id: SandboxId,
-    facts: FactsV1,
-    policy: Policy,
+    known: Known,
     process: ProcessIdentity,
     slot: Option<u32>,
     span: Span,
+    /// It was going back to this.
+    back_to: Option<SnapshotId>,
+}
+
+/// A row that is paused.
+#[derive(Clone, Debug, PartialEq)]
+struct Resting {
+    id: SandboxId,
+    known: Known,
+    span: Span,
+    rest: Rest,
 }
 
 /// What recovery did.
@@ -52,76 +73,154 @@ struct Adoptable {
 pub struct Recovered {
     /// Sandboxes that are served again.
     pub adopted: usize,
+    /// Sandboxes that are paused.
+    pub paused: usize,
     /// Sandboxes that were cleaned up.
     pub cleaned: usize,
     /// Processes that were ended.
     pub processes_ended: usize,
 }
 
-/// Decides about one row. Pure.
-fn plan(row: SavedSandbox, untold: &HashSet<SandboxId>, now: Moment) -> Plan {
+/// Decides about one row, whose snapshot is `whole` or not. Pure.
+fn plan(row: SavedSandbox, whole: bool, untold: &HashSet<SandboxId>, now: Moment) -> Plan {
     let SavedSandbox {
         id,
         phase,
-        facts,
+        known,
         process,
         slot,
         span,
+        snapshot,
     } = row;
     match phase {
         SavedPhase::Creating => return Plan::Clean("it was still being created"),
         SavedPhase::Stopping => return Plan::Clean("it was being ended"),
-        SavedPhase::Running => {}
+        _ => {}
     }
-    let (Some(facts), Some(process), Some(span)) = (facts, process, span) else {
-        return Plan::Clean("its row cannot be read");
-    };
-    let Some(policy) = facts.policy.policy() else {
+    let (Some(known), Some(span)) = (known, span) else {
         return Plan::Clean("its row cannot be read");
     };
     if untold.contains(&id) {
         return Plan::Clean("no client was told about it");
     }
-    if span.end_at <= now {
-        return Plan::Clean("its time was over");
-    }
-    Plan::Adopt(Box::new(Adoptable {
-        id,
-        facts,
-        policy,
-        process,
-        slot,
-        span,
-    }))
-}
-
-/// Adopts what lives and cleans up the rest. Runs once, before anything is created.
-pub async fn recover(manager: &Arc<Manager>) -> Result<Recovered, StoreError> {
-    let store = manager.store().clone();
-    let untold: HashSet<_> = store.abandon_unfinished().await?.into_iter().collect();
-    let mut adopted = HashSet::new();
-    let mut doomed = HashMap::new();
-    for row in store.sandboxes().await? {
-        let id = row.id.clone();
-        match plan(row, &untold, Moment::now()) {
-            Plan::Clean(why) => {
-                doomed.insert(id, why.to_owned());
+    let snapshot = snapshot.filter(|_| whole);
+    match (phase, snapshot) {
+        (SavedPhase::Paused | SavedPhase::Resuming, None) => {
+            Plan::Clean("the snapshot that it was paused to is gone")
+        }
+        (SavedPhase::Paused | SavedPhase::Resuming | SavedPhase::Pausing, Some(snapshot)) => {
+            Plan::Rest(Box::new(Resting {
+                id,
+                known,
+                span,
+                rest: Rest {
+                    snapshot: snapshot.id,
+                    memory: snapshot.memory,
+                },
+            }))
+        }
+        (_, snapshot) => {
+            let Some(process) = process else {
+                return Plan::Clean("its row cannot be read");
+            };
+            if span.end_at <= now && known.on_timeout == OnTimeout::Kill {
+                return Plan::Clean("its time was over");
             }
-            Plan::Adopt(row) => match adopt(manager, *row).await {
-                Ok(()) => {
-                    adopted.insert(id);
-                }
-                Err(why) => {
-                    doomed.insert(id, why);
-                }
-            },
+            Plan::Adopt(Box::new(Adoptable {
+                id,
+                known,
+                process,
+                slot,
+                span,
+                back_to: snapshot
+                    .map(|s| s.id)
+                    .filter(|_| phase == SavedPhase::RollingBack),
+            }))
         }
     }
+}
+
+/// Whether a snapshot is kept. Pure.
+fn keeps(
+    row: &SavedCapture,
+    there: bool,
+    living: &HashSet<SandboxId>,
+    rests: &HashSet<SnapshotId>,
+) -> bool {
+    there
+        && match row.kind {
+            // The row of the sandbox says whether it is whole.
+            Kind::Pause => rests.contains(&row.id),
+            Kind::Fork => false,
+            Kind::Checkpoint => row.whole && living.contains(&row.sandbox),
+            Kind::Named => row.whole,
+        }
+}
+
+/// Adopts what lives, keeps what is paused and cleans up the rest. Runs once, before anything is created.
+pub async fn recover(manager: &Arc<Manager>) -> Result<Recovered, StoreError> {
+    let store = manager.store().clone();
     let hypervisor = &manager.parts.hypervisor;
-    let swept = hypervisor.sweep(adopted.clone(), HashSet::new()).await;
+    let untold: HashSet<_> = store.abandon_unfinished().await?.into_iter().collect();
+    let (mut adopted, mut doomed) = (HashSet::new(), HashMap::new());
+    let (mut living, mut rests, mut back) = (HashSet::new(), HashSet::new(), Vec::new());
+    for row in store.sandboxes().await? {
+        let id = row.id.clone();
+        let whole = |row: &SavedSandbox| {
+            let snapshot = row.snapshot.as_ref();
+            snapshot.is_some_and(|snapshot| hypervisor.has_snapshot(&snapshot.id))
+        };
+        let mut verdict = plan(row.clone(), whole(&row), &untold, Moment::now());
+        if let Plan::Adopt(adoptable) = &verdict {
+            match adopt(manager, (**adoptable).clone()).await {
+                Ok(()) => {
+                    store.end_work(id.clone()).await?;
+                    back.extend(adoptable.back_to.clone().map(|to| (id.clone(), to)));
+                    living.insert(id.clone());
+                    adopted.insert(id);
+                    continue;
+                }
+                Err(why) => {
+                    // It may just have finished what was being written when it was looked at first.
+                    verdict = plan(row.clone(), whole(&row), &untold, Moment::now());
+                    if matches!(verdict, Plan::Adopt(_)) {
+                        doomed.insert(id, why);
+                        continue;
+                    }
+                }
+            }
+        }
+        match verdict {
+            Plan::Rest(resting) => {
+                living.insert(id);
+                rests.insert(resting.rest.snapshot.clone());
+                rest(manager, *resting).await?;
+            }
+            Plan::Clean(why) => drop(doomed.insert(id, why.to_owned())),
+            Plan::Adopt(_) => {}
+        }
+    }
+    let mut kept = HashSet::new();
+    for row in store.snapshots().await? {
+        let there = hypervisor.has_snapshot(&row.id);
+        if keeps(&row, there, &living, &rests) {
+            kept.insert(row.id);
+        } else {
+            hypervisor.discard_snapshot(row.id.clone()).await;
+            store.remove_snapshot(row.id).await?;
+        }
+    }
+    let swept = hypervisor.sweep(adopted.clone(), kept).await;
+    for (id, to) in back {
+        if let Some(sandbox) = manager.find(&id)
+            && let Err(error) = manager.roll_back_again(&sandbox, to).await
+        {
+            tracing::warn!(sandbox = %id, %error, "not taken back again");
+        }
+    }
     for (id, why) in &doomed {
         tracing::info!(sandbox = %id, why, "cleaned up");
-        manager.parts.hypervisor.discard(id.clone()).await;
+        hypervisor.discard(id.clone()).await;
         manager.note(
             id,
             "ended",
@@ -134,9 +233,18 @@ pub async fn recover(manager: &Arc<Manager>) -> Result<Recovered, StoreError> {
     }
     Ok(Recovered {
         adopted: adopted.len(),
+        paused: rests.len(),
         cleaned: doomed.len(),
         processes_ended: swept.processes,
     })
+}
+
+fn limits(manager: &Manager, known: &Known) -> Limits {
+    Limits {
+        timeout: known.timeout,
+        longest: manager.parts.bounds.longest_life,
+        on_timeout: known.on_timeout,
+    }
 }
 
 async fn adopt(manager: &Arc<Manager>, row: Adoptable) -> Result<(), String> {
@@ -146,89 +254,50 @@ async fn adopt(manager: &Arc<Manager>, row: Adoptable) -> Result<(), String> {
         .adopt(row.id.clone(), row.process)
         .await
         .map_err(|error| error.to_string())?;
-    if let Some(slot) = row.slot
-        && let Err(error) = parts.egress.adopt(slot, row.policy.clone()).await
-    {
-        machine.kill();
-        machine.exited().await;
-        return Err(error.to_string());
+    let mut tap = None;
+    if let Some(slot) = row.slot {
+        let policy = row.known.network.policy.clone();
+        match parts.egress.adopt(slot, policy).await {
+            Ok(adopted) => tap = adopted,
+            Err(error) => {
+                machine.kill();
+                machine.exited().await;
+                return Err(error.to_string());
+            }
+        }
     }
-    let memory = u64::from(row.facts.memory_mib) + PROCESS_OVERHEAD_MIB;
-    let FactsV1 {
-        template_id,
-        alias,
-        vcpus,
-        memory_mib,
-        disk_mib,
-        timeout,
-        metadata,
-        access_token,
-        traffic_token,
-        mask_request_host,
-        allow_internet_access,
-        network,
-        policy: _,
-    } = row.facts;
-    let sandbox = Arc::new(Sandbox::new(
-        row.id,
-        Facts {
-            template_id,
-            alias,
-            vcpus,
-            memory_mib,
-            disk_mib,
-            metadata,
-            access_token,
-            traffic_token,
-            mask_request_host,
-        },
-        Inner {
-            life: Life::adopted(row.span, timeout, parts.bounds.longest_life),
-            machine: Some(machine.clone()),
-            reservation: Some(parts.admission.adopt(memory)),
-            slot: row.slot,
-            network: Network {
-                policy: row.policy,
-                allow_internet_access,
-                wire: network,
-            },
-        },
-        parts.bounds.connections,
-    ));
+    let life = Life::adopted(row.span, limits(manager, &row.known));
+    let mut inner = Inner::new(life, row.known.network);
+    inner.machine = Some(machine.clone());
+    inner.reservation = Some(parts.admission.adopt(share(row.known.facts.memory_mib)));
+    inner.tap = tap;
+    let limit = parts.bounds.connections;
+    let sandbox = Arc::new(Sandbox::new(row.id, row.known.facts, inner, limit));
     manager.add(sandbox.clone());
     manager.watch(&sandbox, &machine);
     tracing::info!(sandbox = %sandbox.id, "adopted");
     // A tick before the deadline only sets the timer.
-    let _ = manager.drive(&sandbox, Event::Tick(Moment::now())).await;
+    drop(manager.drive(&sandbox, Event::Tick(Moment::now())));
     Ok(())
 }
 
-impl SavedPolicy {
-    /// The saved form of a policy.
-    pub fn of(policy: &Policy) -> Self {
-        let list = |nets: &[Net]| nets.iter().map(ToString::to_string).collect();
-        Self {
-            allow_by_default: policy.default == Verdict::Allow,
-            allow: list(&policy.allow),
-            deny: list(&policy.deny),
-        }
-    }
-
-    /// The policy; `None` when an entry cannot be read.
-    pub fn policy(&self) -> Option<Policy> {
-        let list = |nets: &[String]| -> Option<Vec<Net>> {
-            nets.iter().map(|net| net.parse().ok()).collect()
-        };
-        Some(Policy {
-            default: if self.allow_by_default {
-                Verdict::Allow
-            } else {
-                Verdict::Deny
-            },
-            allow: list(&self.allow)?,
-            deny: list(&self.deny)?,
-        })
-    }
+/// Registers a sandbox that is paused.
+async fn rest(manager: &Arc<Manager>, row: Resting) -> Result<(), StoreError> {
+    let store = manager.store();
+    store.mark_paused(row.id.clone(), Moment::now()).await?;
+    store.back_to_paused(row.id.clone()).await?;
+    let life = Life::paused(row.span, limits(manager, &row.known));
+    let mut inner = Inner::new(life, row.known.network);
+    inner.rest = Some(row.rest);
+    let limit = manager.parts.bounds.connections;
+    tracing::info!(sandbox = %row.id, "still paused");
+    manager.add(Arc::new(Sandbox::new(
+        row.id,
+        row.known.facts,
+        inner,
+        limit,
+    )));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
-//! Which rows are adopted, and what a restart does with the rest.
+//! Which rows are adopted or kept, and what a restart does with the rest.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Moment, Plan, SavedPhase, SavedPolicy, SavedSandbox, Span, plan, recover};
-use crate::ids::SandboxId;
+use super::{
+    Kind, Moment, OnTimeout, Plan, SavedCapture, SavedPhase, SavedSandbox, Span, keeps, plan,
+    recover,
+};
+use crate::ids::{SandboxId, SnapshotId};
 use crate::lifecycle::tests::{House, spec};
 use crate::machine::process::ProcessIdentity;
-use crate::store::sandboxes::FactsV1;
+use crate::store::facts::{FactsV1, SavedFacts, SavedPolicy};
+use crate::store::sandboxes::SavedSnapshot;
 
 fn facts() -> FactsV1 {
     FactsV1 {
@@ -31,11 +35,15 @@ fn facts() -> FactsV1 {
     }
 }
 
-fn row() -> SavedSandbox {
+fn snapshot(text: &str) -> SnapshotId {
+    SnapshotId::parse(text).unwrap()
+}
+
+fn row(phase: SavedPhase) -> SavedSandbox {
     SavedSandbox {
         id: SandboxId::parse("ia").unwrap(),
-        phase: SavedPhase::Running,
-        facts: Some(facts()),
+        phase,
+        known: SavedFacts::V1(facts()).known(),
         process: Some(ProcessIdentity {
             pid: 1,
             start_time: 1,
@@ -43,40 +51,113 @@ fn row() -> SavedSandbox {
         slot: None,
         span: Some(Span {
             started_at: Moment::from_micros(0),
+            since: Moment::from_micros(0),
             end_at: Moment::from_micros(100),
+        }),
+        snapshot: Some(SavedSnapshot {
+            id: snapshot("sp"),
+            memory: true,
         }),
     }
 }
 
-fn why(row: SavedSandbox, untold: bool) -> &'static str {
+fn verdict(row: SavedSandbox, whole: bool, untold: bool) -> String {
     let untold: HashSet<_> = untold.then(|| row.id.clone()).into_iter().collect();
-    match plan(row, &untold, Moment::from_micros(50)) {
-        Plan::Adopt(_) => "adopt",
-        Plan::Clean(why) => why,
+    match plan(row, whole, &untold, Moment::from_micros(50)) {
+        Plan::Adopt(row) => match row.back_to {
+            None => "adopt".to_owned(),
+            Some(to) => format!("adopt and go back to {to}"),
+        },
+        Plan::Rest(row) => format!("paused to {}", row.rest.snapshot),
+        Plan::Clean(why) => why.to_owned(),
     }
 }
 
 #[test]
-fn only_a_running_row_that_is_whole_and_known_is_adopted() {
-    assert_eq!(why(row(), false), "adopt");
-    assert_eq!(why(row(), true), "no client was told about it");
-    let mut other = row();
-    other.phase = SavedPhase::Creating;
-    assert_eq!(why(other.clone(), false), "it was still being created");
-    other.phase = SavedPhase::Stopping;
-    assert_eq!(why(other, false), "it was being ended");
-    let mut broken = row();
-    broken.facts = None;
-    assert_eq!(why(broken, false), "its row cannot be read");
-    let mut broken = row();
+fn every_phase_has_its_verdict() {
+    use SavedPhase::{
+        Capturing, Creating, Paused, Pausing, Resuming, RollingBack, Running, Stopping,
+    };
+    let gone = "the snapshot that it was paused to is gone";
+    for (phase, whole, not_whole) in [
+        (
+            Creating,
+            "it was still being created",
+            "it was still being created",
+        ),
+        (Stopping, "it was being ended", "it was being ended"),
+        (Running, "adopt", "adopt"),
+        (Capturing, "adopt", "adopt"),
+        (RollingBack, "adopt and go back to sp", "adopt"),
+        (Pausing, "paused to sp", "adopt"),
+        (Paused, "paused to sp", gone),
+        (Resuming, "paused to sp", gone),
+    ] {
+        assert_eq!(verdict(row(phase), true, false), whole, "{phase:?}");
+        assert_eq!(verdict(row(phase), false, false), not_whole, "{phase:?}");
+        let mut broken = row(phase);
+        broken.known = None;
+        assert!(!verdict(broken, true, false).contains("adopt"), "{phase:?}");
+    }
+}
+
+#[test]
+fn only_what_is_whole_known_and_in_its_time_is_adopted() {
+    assert_eq!(
+        verdict(row(SavedPhase::Running), false, true),
+        "no client was told about it"
+    );
+    let unreadable = "its row cannot be read";
+    let mut broken = row(SavedPhase::Running);
     broken.process = None;
-    assert_eq!(why(broken, false), "its row cannot be read");
-    let mut late = row();
-    late.span = late.span.map(|span| Span {
-        end_at: Moment::from_micros(50),
-        ..span
-    });
-    assert_eq!(why(late, false), "its time was over");
+    assert_eq!(verdict(broken, false, false), unreadable);
+    let mut broken = row(SavedPhase::Paused);
+    broken.span = None;
+    assert_eq!(verdict(broken, true, false), unreadable);
+    for phase in [SavedPhase::Running, SavedPhase::Pausing] {
+        let mut late = row(phase);
+        late.span = late.span.map(|span| Span {
+            end_at: Moment::from_micros(50),
+            ..span
+        });
+        assert_eq!(verdict(late.clone(), false, false), "its time was over");
+        late.known.as_mut().unwrap().on_timeout = OnTimeout::Pause { memory: true };
+        assert_eq!(verdict(late, false, false), "adopt", "the timer pauses it");
+    }
+}
+
+#[test]
+fn a_snapshot_is_kept_when_somebody_may_ask_for_it() {
+    let living: HashSet<_> = [SandboxId::parse("ia").unwrap()].into();
+    let rests: HashSet<_> = [snapshot("sp")].into();
+    let kept = |id: &str, kind, sandbox: &str, whole, there| {
+        let row = SavedCapture {
+            id: snapshot(id),
+            kind,
+            sandbox: SandboxId::parse(sandbox).unwrap(),
+            whole,
+            memory: true,
+            checkpoint: None,
+            label: None,
+            known: None,
+            created_at: Moment::from_micros(0),
+        };
+        keeps(&row, there, &living, &rests)
+    };
+    assert!(kept("sp", Kind::Pause, "ia", false, true));
+    assert!(!kept("sq", Kind::Pause, "ia", true, true));
+    assert!(!kept("sf", Kind::Fork, "ia", true, true));
+    assert!(kept("sc", Kind::Checkpoint, "ia", true, true));
+    assert!(!kept("sc", Kind::Checkpoint, "ib", true, true));
+    assert!(!kept("sc", Kind::Checkpoint, "ia", false, true));
+    assert!(kept("sn", Kind::Named, "ib", true, true));
+    assert!(!kept("sn", Kind::Named, "ib", false, true));
+    for kind in [Kind::Pause, Kind::Checkpoint, Kind::Named] {
+        assert!(
+            !kept("sp", kind, "ia", true, false),
+            "a row without a folder"
+        );
+    }
 }
 
 #[tokio::test]
@@ -100,11 +181,11 @@ async fn a_restart_adopts_the_living_and_cleans_up_after_the_dead() {
     let manager = fresh.manager();
     let recovered = recover(&manager).await.unwrap();
     assert_eq!(recovered.adopted + recovered.cleaned, 2);
-    let view = manager.running(&living.id).unwrap().view().unwrap();
+    let view = manager.known(&living.id).unwrap().view().unwrap();
     assert_eq!(view.span, living.span);
     assert_eq!(view.facts, living.facts);
     assert_eq!(view.network, living.network);
-    assert!(manager.running(&dead.id).is_none());
+    assert!(manager.known(&dead.id).is_none());
     assert_eq!(recovered.processes_ended, 1);
     assert_eq!(fresh.fake.alive(), 1);
     let rows = fresh.store.sandboxes().await.unwrap();

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::manager::{Bounds, CreateError, Manager, Parts, Spec};
+use super::create::{CreateError, Spec};
+use super::manager::{Bounds, Manager, Parts};
 use super::sandbox::Network;
-use super::state::Refusal;
+use super::state::{OnTimeout, Refusal};
 use crate::admission::{Admission, Full, Limits, Used};
 use crate::egress::{NoNetwork, Policy, Verdict};
 use crate::ids::SandboxId;
+use crate::machine::Source;
 use crate::machine::fake::{FakeHypervisor, Mood};
 use crate::store::Store;
 use crate::telemetry::Telemetry;
+use crate::templates::Templates;
 use crate::templates::tests::template;
 
 /// Everything a manager needs, with fake machines.
@@ -19,6 +22,14 @@ pub struct House {
     pub dir: tempfile::TempDir,
     pub store: Store,
     pub fake: Arc<FakeHypervisor>,
+    pub templates: Arc<Templates>,
+}
+
+fn templates() -> Arc<Templates> {
+    let mut templates = Templates::default();
+    templates.add(template("base", 512));
+    templates.add(template("code-interpreter-v1", 1_024));
+    Arc::new(templates)
 }
 
 impl House {
@@ -29,6 +40,7 @@ impl House {
             dir,
             store,
             fake: Arc::default(),
+            templates: templates(),
         }
     }
 
@@ -44,6 +56,7 @@ impl House {
             store: Store::open(dir.path()).unwrap(),
             dir,
             fake: self.fake.clone(),
+            templates: self.templates.clone(),
         }
     }
 
@@ -52,10 +65,14 @@ impl House {
             store: self.store.clone(),
             hypervisor: self.fake.clone(),
             egress: Arc::new(NoNetwork),
-            admission: Admission::new(Limits {
-                sandboxes: 8,
-                memory_mib: 8_192,
-            }),
+            admission: Admission::new(
+                Limits {
+                    sandboxes: 8,
+                    memory_mib: 8_192,
+                },
+                None,
+            ),
+            templates: self.templates.clone(),
             telemetry: Arc::new(Telemetry::default()),
             bounds: Bounds {
                 longest_life: 3_600,
@@ -75,14 +92,22 @@ impl House {
         assert_eq!(manager.all().len(), 0, "a sandbox is wedged");
         assert_eq!(manager.admission().used(), Used::default());
         assert!(self.store.sandboxes().await.unwrap().is_empty());
+        assert!(self.store.snapshots().await.unwrap().is_empty());
         assert_eq!(self.fake.alive(), 0, "a machine is left");
+        let left = self.fake.snapshots.lock().unwrap().len();
+        assert_eq!(left, 0, "a snapshot is left");
     }
 }
 
 pub fn spec(timeout: u32) -> Spec {
     Spec {
         template: Arc::new(template("base", 512)),
+        source: Source::Template,
+        origin: None,
         timeout,
+        on_timeout: OnTimeout::Kill,
+        auto_resume: false,
+        auto_checkpoint: None,
         metadata: [].into(),
         env: [].into(),
         secure: true,
@@ -100,7 +125,7 @@ pub fn spec(timeout: u32) -> Spec {
     }
 }
 
-fn new_id() -> SandboxId {
+pub fn new_id() -> SandboxId {
     SandboxId::generate().unwrap()
 }
 
@@ -111,9 +136,9 @@ async fn a_sandbox_is_created_found_and_killed() {
     let created = manager.create(new_id(), spec(300), false).await.unwrap();
     let id = created.view.id.clone();
     assert!(created.view.facts.access_token.is_some());
-    assert!(manager.running(&id).is_some());
+    assert!(manager.known(&id).is_some());
     manager.kill(&id).await.unwrap();
-    assert!(manager.running(&id).is_none());
+    assert!(manager.known(&id).is_none());
     assert_eq!(manager.kill(&id).await, Err(Refusal::Gone));
     assert_eq!(manager.extend(&id, 5).await.err(), Some(Refusal::Gone));
     house.settled(&manager).await;
@@ -125,7 +150,7 @@ async fn time_ends_a_sandbox() {
     let house = House::new();
     let manager = house.manager();
     let id = manager.create(new_id(), spec(1), false).await.unwrap();
-    assert!(manager.running(&id.view.id).is_some());
+    assert!(manager.known(&id.view.id).is_some());
     house.settled(&manager).await;
     let second = manager.create(new_id(), spec(300), false).await.unwrap();
     manager.set_timeout(&second.view.id, 0).await.unwrap();
@@ -137,9 +162,10 @@ async fn a_machine_that_dies_takes_its_sandbox_along() {
     let house = House::new();
     let manager = house.manager();
     let created = manager.create(new_id(), spec(300), false).await.unwrap();
-    let sandbox = manager.running(&created.view.id).unwrap();
+    let sandbox = manager.known(&created.view.id).unwrap();
+    let cut = sandbox.serving().unwrap().cut;
     crate::machine::Machine::kill(&*house.fake.machine(&created.view.id).unwrap());
-    sandbox.cut.cancelled().await;
+    cut.cancelled().await;
     house.settled(&manager).await;
 }
 
@@ -176,7 +202,7 @@ async fn a_client_that_goes_away_leaves_no_sandbox_unless_it_will_ask_again() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             let kept = manager.all();
-            assert!(manager.running(&kept[0].id).is_some());
+            assert!(manager.known(&kept[0].id).is_some());
             manager.kill(&kept[0].id).await.unwrap();
         }
         house.settled(&manager).await;

@@ -1,6 +1,5 @@
 //! Before the daemon serves: a snapshot of each template, so that sandboxes begin from one instead of booting.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::egress::{EgressError, Policy, Verdict};
@@ -40,7 +39,15 @@ pub async fn warm_all(manager: &Manager, templates: &Templates) {
 /// devices that the next daemon does not adopt.
 pub async fn abandon(manager: &Manager) {
     let kept = manager.all().iter().map(|s| s.id.clone()).collect();
-    let swept = manager.parts.hypervisor.sweep(kept, HashSet::new()).await;
+    // Recovery is over: every snapshot that has a row is somebody's.
+    let snapshots = match manager.store().snapshots().await {
+        Ok(rows) => rows.into_iter().map(|row| row.id).collect(),
+        Err(error) => {
+            tracing::error!(%error, "a warming that was cut short is left to the next start");
+            return;
+        }
+    };
+    let swept = manager.parts.hypervisor.sweep(kept, snapshots).await;
     tracing::info!(?swept, "stopped before all templates were warm");
 }
 

@@ -5,8 +5,9 @@
 //! ```
 //!
 //! The first exchange is the convention of Firecracker's hybrid vsock, answered by the `microvm` process; the second
-//! is the agent's own ([`agent_protocol::opening`]). Every line from either is bounded and every wait has an end: both
-//! are in the guest's hands.
+//! is the agent's own ([`agent_protocol::opening`]). What opens a control connection does not wait for one answer before
+//! it sends the next line, and the VMM holds a connection back until the guest can take it. Every line from either is
+//! bounded and every wait has an end: both are in the guest's hands.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use super::DialError;
 use super::line::read_line;
 
 /// Longest reply to a control request that is read.
-const MAX_CONTROL_REPLY: u64 = 64 << 10;
+const MAX_CONTROL_REPLY: usize = 64 << 10;
 
 /// How long one exchange with the agent may take; long, for guests on hosts that are slow or overloaded.
 const EXCHANGE: Duration = Duration::from_secs(30);
@@ -92,11 +93,12 @@ impl Agent {
         }
     }
 
-    /// Asks the agent who it is; the first answer after a boot.
-    pub async fn hello(&self) -> Result<HelloReply, AgentError> {
-        let hello: HelloReply = self.call(Call::Hello).await?;
+    /// Opens a control connection and asks the agent who it is, all in one go: the first answer of a machine.
+    pub async fn greet(&self) -> Result<Session, AgentError> {
+        let greeted = timeout(EXCHANGE, Session::open::<HelloReply>(self, Call::Hello)).await;
+        let (session, hello) = greeted.map_err(|_| AgentError::TimedOut(EXCHANGE))??;
         if hello.protocol == PROTOCOL_VERSION {
-            Ok(hello)
+            Ok(session)
         } else {
             Err(AgentError::Version(hello.protocol))
         }
@@ -142,39 +144,8 @@ impl Agent {
     }
 
     async fn exchange<T: DeserializeOwned>(&self, call: Call) -> Result<T, AgentError> {
-        let op = call.op();
-        let (mut stream, reply) = self.open(Opening::Control).await?;
-        if let Reply::Err { word, text } = reply {
-            return Err(AgentError::Refused {
-                op: "CONTROL",
-                message: format!("{word} {text}"),
-            });
-        }
-        let line = Request { id: 1, call }
-            .to_line()
-            .map_err(|e| AgentError::Protocol(e.to_string()))?;
-        stream
-            .write_all(&line)
-            .await
-            .map_err(AgentError::NotListening)?;
-        let mut answer = Vec::new();
-        BufReader::new(stream)
-            .take(MAX_CONTROL_REPLY)
-            .read_until(b'\n', &mut answer)
-            .await
-            .map_err(AgentError::NotListening)?;
-        if answer.last() != Some(&b'\n') {
-            return Err(AgentError::Protocol(format!(
-                "{} bytes without an end of line",
-                answer.len()
-            )));
-        }
-        let response = Response::parse(&answer).map_err(|e| AgentError::Protocol(e.to_string()))?;
-        let value = response.result.map_err(|error| AgentError::Refused {
-            op,
-            message: error.message,
-        })?;
-        serde_json::from_value(value).map_err(|e| AgentError::Protocol(e.to_string()))
+        let (_, answer) = Session::open(self, call).await?;
+        Ok(answer)
     }
 
     /// Opens a connection to the agent and reads its answer to the opening line.
@@ -184,14 +155,117 @@ impl Agent {
             .map_err(AgentError::NoMachine)?;
         let connect = format!("CONNECT {AGENT_VSOCK_PORT}\n");
         let line = exchange_line(&mut stream, connect.as_bytes()).await?;
-        if !line.starts_with(b"OK") {
-            return Err(AgentError::Protocol(
-                "the vsock handshake was not answered with OK".to_owned(),
-            ));
-        }
+        check_connected(&line)?;
         let line = exchange_line(&mut stream, format!("{opening}\n").as_bytes()).await?;
         let reply = Reply::parse(&line).map_err(|e| AgentError::Protocol(e.to_string()))?;
         Ok((stream, reply))
+    }
+}
+
+/// A control connection to an agent.
+#[derive(Debug)]
+pub struct Session {
+    stream: BufReader<UnixStream>,
+    next_id: u64,
+}
+
+impl Session {
+    /// Sends both opening lines and the first request without waiting in between, and reads all three answers.
+    async fn open<T: DeserializeOwned>(agent: &Agent, call: Call) -> Result<(Self, T), AgentError> {
+        let mut stream = UnixStream::connect(&agent.socket)
+            .await
+            .map_err(AgentError::NoMachine)?;
+        let op = call.op();
+        let mut lines = format!("CONNECT {AGENT_VSOCK_PORT}\n{}\n", Opening::Control).into_bytes();
+        lines.extend(line_of(1, call)?);
+        stream
+            .write_all(&lines)
+            .await
+            .map_err(AgentError::NotListening)?;
+        let mut session = Self {
+            stream: BufReader::new(stream),
+            next_id: 2,
+        };
+        check_connected(&session.line(MAX_REPLY_LEN).await?)?;
+        let line = session.line(MAX_REPLY_LEN).await?;
+        let line = line.trim_ascii_end();
+        match Reply::parse(line).map_err(|e| AgentError::Protocol(e.to_string()))? {
+            Reply::Ok => {}
+            Reply::Err { word, text } => {
+                return Err(AgentError::Refused {
+                    op: "CONTROL",
+                    message: format!("{word} {text}"),
+                });
+            }
+        }
+        let answer = session.answer(op).await?;
+        Ok((session, answer))
+    }
+
+    /// Gives the agent the identity of a sandbox.
+    pub async fn configure(&mut self, configure: Configure) -> Result<(), AgentError> {
+        let call = Call::Configure(Box::new(configure));
+        let done = timeout(EXCHANGE, self.call::<serde_json::Value>(call)).await;
+        done.map_err(|_| AgentError::TimedOut(EXCHANGE))?
+            .map(|_| ())
+    }
+
+    async fn call<T: DeserializeOwned>(&mut self, call: Call) -> Result<T, AgentError> {
+        let op = call.op();
+        let line = line_of(self.next_id, call)?;
+        self.next_id += 1;
+        self.stream
+            .write_all(&line)
+            .await
+            .map_err(AgentError::NotListening)?;
+        self.answer(op).await
+    }
+
+    async fn answer<T: DeserializeOwned>(&mut self, op: &'static str) -> Result<T, AgentError> {
+        let line = self.line(MAX_CONTROL_REPLY).await?;
+        let response = Response::parse(&line).map_err(|e| AgentError::Protocol(e.to_string()))?;
+        let value = response.result.map_err(|error| AgentError::Refused {
+            op,
+            message: error.message,
+        })?;
+        serde_json::from_value(value).map_err(|e| AgentError::Protocol(e.to_string()))
+    }
+
+    /// A line of at most `most` bytes, with its end.
+    async fn line(&mut self, most: usize) -> Result<Vec<u8>, AgentError> {
+        let mut line = Vec::new();
+        let bound = u64::try_from(most).unwrap_or(u64::MAX);
+        (&mut self.stream)
+            .take(bound)
+            .read_until(b'\n', &mut line)
+            .await
+            .map_err(AgentError::NotListening)?;
+        match line.last() {
+            Some(b'\n') => Ok(line),
+            _ if line.len() < most => Err(AgentError::NotListening(
+                io::ErrorKind::UnexpectedEof.into(),
+            )),
+            _ => Err(AgentError::Protocol(format!(
+                "{} bytes without an end of line",
+                line.len()
+            ))),
+        }
+    }
+}
+
+fn line_of(id: u64, call: Call) -> Result<Vec<u8>, AgentError> {
+    Request { id, call }
+        .to_line()
+        .map_err(|e| AgentError::Protocol(e.to_string()))
+}
+
+fn check_connected(line: &[u8]) -> Result<(), AgentError> {
+    if line.starts_with(b"OK") {
+        Ok(())
+    } else {
+        Err(AgentError::Protocol(
+            "the vsock handshake was not answered with OK".to_owned(),
+        ))
     }
 }
 

@@ -59,20 +59,31 @@ async fn hello_checks_the_version() {
         b"OK\n",
         b"{\"id\":1,\"ok\":{\"protocol\":1,\"agent_version\":\"0.1.0\",\"boot_id\":\"b\",\"uptime_ms\":5}}\n",
     ]);
-    assert_eq!(agent.hello().await.unwrap().boot_id, "b");
+    assert!(agent.greet().await.is_ok());
     let (_dir, agent) = guest(&[
         b"OK 5000\n",
         b"OK\n",
         b"{\"id\":1,\"ok\":{\"protocol\":2,\"agent_version\":\"9\",\"boot_id\":\"b\",\"uptime_ms\":5}}\n",
     ]);
-    assert!(matches!(agent.hello().await, Err(AgentError::Version(2))));
+    assert!(matches!(agent.greet().await, Err(AgentError::Version(2))));
     let (_dir, agent) = guest(&[
         b"OK 5000\n",
         b"OK\n",
         b"{\"id\":1,\"error\":{\"code\":\"failed\",\"message\":\"no\"}}\n",
     ]);
     assert!(matches!(
-        agent.hello().await,
+        agent.greet().await,
         Err(AgentError::Refused { op: "hello", .. })
+    ));
+    let (_dir, agent) = guest(&[b"OK 5000\n", b"ERR busy too many\n"]);
+    assert!(matches!(
+        agent.greet().await,
+        Err(AgentError::Refused { op: "CONTROL", .. })
+    ));
+    // Nothing listens yet: the VMM closes the connection.
+    let (_dir, agent) = guest(&[]);
+    assert!(matches!(
+        agent.greet().await,
+        Err(AgentError::NotListening(_))
     ));
 }

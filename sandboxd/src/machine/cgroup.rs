@@ -2,15 +2,25 @@
 //!
 //! ```text
 //!   <cgroup2 mount>/sandboxd/            controllers memory, pids, cpu handed down
-//!   <cgroup2 mount>/sandboxd/<id>/       memory.max, memory.swap.max, pids.max, cpu.weight; one microvm process
+//!   <cgroup2 mount>/sandboxd/<name>/     memory.max, memory.swap.max, pids.max, cpu.weight; one microvm process
 //! ```
+//!
+//! A group has the name that its process was started under: the sandbox's id, or a name of the pool's when the process
+//! was started before there was a sandbox. Moving a process later takes milliseconds, and groups cannot be renamed.
 //!
 //! The guest's memory and disk have hard sizes of their own; these ceilings hold a `microvm` process whose guest has
 //! broken out of them. A host without the controllers still serves, and the daemon says so once at its start.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use tokio::io::Interest;
+use tokio::time::timeout;
+
+use super::sys;
 use crate::ids::SandboxId;
 
 /// Memory that a process may use beside its guest's, in MiB: its own code, buffers of the devices, page tables.
@@ -18,6 +28,15 @@ pub const PROCESS_OVERHEAD_MIB: u64 = 64;
 
 /// Threads of one process: virtual processors, device loop, control; generous, and far below what could hurt.
 const MAX_THREADS: u64 = 64;
+
+/// `cpu.weight` of a process that serves a sandbox, and the default of the kernel.
+const FULL_WEIGHT: &str = "100";
+
+/// `cpu.weight` of a process that is made ready while nobody waits for it: the least that there is.
+const LEAST_WEIGHT: &str = "1";
+
+/// How long the kernel may take to let go of a group whose process is dead.
+const LET_GO: Duration = Duration::from_secs(20);
 
 /// Why the host cannot limit machines.
 #[derive(Debug, thiserror::Error)]
@@ -61,28 +80,58 @@ impl Cgroups {
         Ok(Self { root })
     }
 
-    /// Puts a process under the ceilings of a machine that may hold `memory_mib` in memory, beside the process's own.
-    pub fn confine(&self, id: &SandboxId, pid: i32, memory_mib: u64) -> Result<(), CgroupError> {
-        let group = self.root.join(id.as_str());
+    /// Makes a group for a machine that may hold `memory_mib` in memory, beside the process's own. The process joins by
+    /// writing to what is returned. One that is not `urgent` yields to all others until [`Cgroups::make_urgent`].
+    pub fn make(
+        &self,
+        name: &SandboxId,
+        memory_mib: u64,
+        urgent: bool,
+    ) -> Result<OwnedFd, CgroupError> {
+        let group = self.root.join(name.as_str());
         make(&group)?;
         let memory = (memory_mib.saturating_add(PROCESS_OVERHEAD_MIB)).saturating_mul(1 << 20);
         write(&group.join("memory.max"), &memory.to_string())?;
         write(&group.join("pids.max"), &MAX_THREADS.to_string())?;
-        write(&group.join("cpu.weight"), "100")?;
+        let weight = if urgent { FULL_WEIGHT } else { LEAST_WEIGHT };
+        write(&group.join("cpu.weight"), weight)?;
         // Absent on a kernel without swap accounting; memory.max holds all the same.
         let _ = write(&group.join("memory.swap.max"), "0");
-        write(&group.join("cgroup.procs"), &pid.to_string())
+        let path = group.join("cgroup.procs");
+        let file = File::options().write(true).open(&path);
+        file.map(Into::into)
+            .map_err(|error| CgroupError::Write { path, error })
     }
 
-    /// Removes the group of a dead machine.
-    pub fn remove(&self, id: &SandboxId) -> io::Result<()> {
-        match std::fs::remove_dir(self.root.join(id.as_str())) {
+    /// From now on the process in a group is a sandbox's, or as good as.
+    pub fn make_urgent(&self, name: &SandboxId) -> Result<(), CgroupError> {
+        let group = self.root.join(name.as_str());
+        write(&group.join("cpu.weight"), FULL_WEIGHT)
+    }
+
+    /// The group that a process is in, when it is one of this branch.
+    pub fn of(&self, pid: i32) -> Option<SandboxId> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        group_in(&text, self.root.file_name()?.to_str()?)
+    }
+
+    /// Removes the group of a process that is dead.
+    pub async fn remove(&self, name: &SandboxId) -> io::Result<()> {
+        let group = self.root.join(name.as_str());
+        let remove = || match std::fs::remove_dir(&group) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
+        };
+        match remove() {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+            done => return done,
         }
+        // The kernel has not let go of the process yet, or of threads that it made for it, and says when it has.
+        let _ = timeout(LET_GO, emptied(&group)).await;
+        remove()
     }
 
-    /// Machines that have a group.
+    /// Names of the groups there are.
     pub fn present(&self) -> Vec<SandboxId> {
         std::fs::read_dir(&self.root)
             .into_iter()
@@ -97,6 +146,28 @@ impl Cgroups {
     pub fn close(&self) {
         let _ = std::fs::remove_dir(&self.root);
     }
+}
+
+/// Resolves when nothing is left in a group (cgroup v2: `cgroup.events` has `populated`, and wakes with POLLPRI).
+async fn emptied(group: &Path) -> io::Result<()> {
+    let events = File::open(group.join("cgroup.events"))?;
+    let watched = sys::watch(events.into(), Interest::PRIORITY)?;
+    let mut text = [0; 256];
+    loop {
+        let len = rustix::io::pread(watched.get_ref(), &mut text, 0)?;
+        if !String::from_utf8_lossy(&text[..len]).contains("populated 1") {
+            return Ok(());
+        }
+        watched.ready(Interest::PRIORITY).await?.clear_ready();
+    }
+}
+
+/// The group below `branch` in a `/proc/<pid>/cgroup` (cgroups(7): the unified tree has number 0 and no controllers).
+fn group_in(text: &str, branch: &str) -> Option<SandboxId> {
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let (above, name) = path.rsplit_once('/')?;
+    let inside = above.rsplit('/').next() == Some(branch);
+    SandboxId::parse(name).filter(|id| inside && id.as_str() == name)
 }
 
 fn make(path: &Path) -> Result<(), CgroupError> {
@@ -138,7 +209,26 @@ fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::{cgroup2_mount, is_in_memory};
+    use super::{cgroup2_mount, group_in, is_in_memory};
+
+    #[test]
+    fn a_process_says_which_group_it_is_in() {
+        let name = |text| group_in(text, "sandboxd").map(|id| id.to_string());
+        assert_eq!(name("0::/sandboxd/pabc\n"), Some("pabc".to_owned()));
+        let hybrid = "5:memory:/x\n0::/outer/sandboxd/iabc\n";
+        assert_eq!(name(hybrid), Some("iabc".to_owned()));
+        for other in [
+            "",
+            "0::/\n",
+            "0::/sandboxd\n",
+            "0::/user/iabc\n",
+            "0::/sandboxd/a-b\n",
+        ] {
+            assert_eq!(name(other), None, "{other}");
+        }
+        // A dead process's group that was removed meanwhile.
+        assert_eq!(name("0::/sandboxd/iabc (deleted)\n"), None);
+    }
 
     #[test]
     fn a_disk_counts_as_memory_only_where_it_is() {

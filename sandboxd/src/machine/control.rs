@@ -10,16 +10,17 @@
 //! are bounded, and an answer that does not fit ends the connection.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use vmm::config::MachineConfig;
 use vmm::control::{
-    ErrorBody, Event, Hello, MAX_LINE, Op, Recorded, Request, RestoreArgs, Restored, RollbackArgs,
-    ServerLine, SnapshotArgs, Snapshotted,
+    ErrorBody, Event, Hello, MAX_LINE, Op, Ready, Recorded, Request, RestoreArgs, Restored,
+    RollbackArgs, ServerLine, SnapshotArgs, Snapshotted, StageArgs,
 };
+use vmm::machine::Shape;
 
 /// Why a control operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -62,11 +63,16 @@ pub struct Control {
 impl Control {
     /// Connects to the socket of a process.
     pub async fn connect(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            stream: BufReader::new(UnixStream::connect(path).await?),
+        Ok(Self::over(UnixStream::connect(path).await?))
+    }
+
+    /// Over a connection that there is.
+    pub fn over(stream: UnixStream) -> Self {
+        Self {
+            stream: BufReader::new(stream),
             next_id: 1,
             exited: None,
-        })
+        }
     }
 
     /// Asks who is there.
@@ -79,6 +85,16 @@ impl Control {
         self.call::<serde_json::Value>(Op::Boot(Box::new(config)))
             .await
             .map(|_| ())
+    }
+
+    /// Makes everything that needs no contents.
+    pub async fn prepare(&mut self, shape: Shape) -> Result<Ready, ControlError> {
+        self.call(Op::Prepare(Box::new(shape))).await
+    }
+
+    /// Puts the memory of a snapshot in place, for a restore to come.
+    pub async fn stage(&mut self, dir: PathBuf) -> Result<Ready, ControlError> {
+        self.call(Op::Stage(Box::new(StageArgs { dir }))).await
     }
 
     /// Stops all virtual processors.

@@ -16,10 +16,12 @@ use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{Agent, AgentError};
+use super::control::ControlError;
 use super::process::ProcessIdentity;
+use super::stages::{Stage, Stages};
 use super::{
     AdoptError, After, DialError, GuestStream, Hypervisor, Machine, Plan, RollbackError,
-    SnapshotError, SnapshotOrder, Source, Stages, StartError, Started, Swept, Warmed, Written,
+    SnapshotError, SnapshotOrder, Source, StartError, Started, Swept, Warmed, Written,
 };
 use crate::egress::Tap;
 use crate::ids::{SandboxId, SnapshotId};
@@ -37,14 +39,35 @@ pub enum Mood {
     Fails,
 }
 
+/// What a fake guest holds, so that tests can tell what it went on from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Guest {
+    /// Gone after a boot.
+    pub memory: u64,
+    /// Kept by every snapshot.
+    pub disk: u64,
+}
+
+/// A fake snapshot.
+#[derive(Clone, Debug)]
+pub struct FakeSnapshot {
+    /// What was ordered.
+    pub order: SnapshotOrder,
+    /// What the guest held.
+    pub guest: Guest,
+}
+
 /// Starts fake machines and remembers them.
 #[derive(Default)]
 pub struct FakeHypervisor {
+    /// How starts go.
     pub mood: Mutex<Mood>,
+    /// How snapshots and rollbacks go.
+    pub work: Arc<Mutex<Mood>>,
     pub machines: Mutex<HashMap<SandboxId, Arc<FakeMachine>>>,
     pub plans: Mutex<Vec<Plan>>,
     pub discarded: Mutex<Vec<SandboxId>>,
-    /// Snapshots that exist, with what was ordered.
+    /// Snapshots that exist.
     pub snapshots: Snapshots,
     /// Where connections to a port of any guest go.
     pub ports: Ports,
@@ -52,7 +75,7 @@ pub struct FakeHypervisor {
     folder: OnceLock<tempfile::TempDir>,
 }
 
-type Snapshots = Arc<Mutex<HashMap<SnapshotId, SnapshotOrder>>>;
+type Snapshots = Arc<Mutex<HashMap<SnapshotId, FakeSnapshot>>>;
 
 type Ports = Arc<Mutex<HashMap<u16, SocketAddr>>>;
 
@@ -62,6 +85,11 @@ pub struct FakeMachine {
     agent: Agent,
     dead: CancellationToken,
     snapshots: Snapshots,
+    work: Arc<Mutex<Mood>>,
+    /// What its guest holds.
+    pub guest: Mutex<Guest>,
+    /// Whether it stands still after a snapshot.
+    pub stopped: AtomicBool,
     /// Whether the agent keeps still when it is asked to.
     pub unresponsive: AtomicBool,
     /// The snapshot that the machine last went back to or began from.
@@ -123,17 +151,23 @@ impl Hypervisor for FakeHypervisor {
                     });
                 }
             }
-            let at = match &plan.source {
-                Source::Template => None,
-                Source::Memory(id) | Source::Disk(id) => Some(id.clone()),
+            let missing = |id: &SnapshotId| StartError::Died {
+                last_words: format!("there is no snapshot {id}, or not with memory"),
             };
-            if let Some(id) = &at
-                && !self.has_snapshot(id)
-            {
-                return Err(StartError::Died {
-                    last_words: format!("there is no snapshot {id}"),
-                });
-            }
+            let found = |id: &SnapshotId| self.snapshots.lock().unwrap().get(id).cloned();
+            let (at, guest) = match &plan.source {
+                Source::Template => (None, Guest::default()),
+                Source::Memory(id) => {
+                    let snapshot = found(id).filter(|s| s.order.memory);
+                    let snapshot = snapshot.ok_or_else(|| missing(id))?;
+                    (Some(id.clone()), snapshot.guest)
+                }
+                Source::Disk(id) => {
+                    let snapshot = found(id).ok_or_else(|| missing(id))?;
+                    let Guest { disk, .. } = snapshot.guest;
+                    (Some(id.clone()), Guest { memory: 0, disk })
+                }
+            };
             let dead = CancellationToken::new();
             let machine = Arc::new(FakeMachine {
                 identity: ProcessIdentity {
@@ -143,6 +177,9 @@ impl Hypervisor for FakeHypervisor {
                 agent: Agent::new(&self.guest(&plan.id, dead.clone())),
                 dead,
                 snapshots: self.snapshots.clone(),
+                work: self.work.clone(),
+                guest: Mutex::new(guest),
+                stopped: AtomicBool::new(false),
                 unresponsive: AtomicBool::new(false),
                 at: Mutex::new(at),
                 dials: AtomicU32::new(0),
@@ -151,17 +188,12 @@ impl Hypervisor for FakeHypervisor {
                 .lock()
                 .unwrap()
                 .insert(plan.id, machine.clone());
-            let ms = Duration::from_millis;
-            Ok(Started {
-                machine,
-                stages: Stages {
-                    spawn: ms(1),
-                    make: ms(2),
-                    restored: true,
-                    agent: ms(3),
-                    configure: ms(4),
-                },
-            })
+            let mut stages = Stages::default();
+            let took = [Stage::Pool, Stage::Resume, Stage::Agent, Stage::Configure];
+            for (stage, ms) in took.into_iter().zip(1..) {
+                stages.add(stage, Duration::from_millis(ms));
+            }
+            Ok(Started { machine, stages })
         }
         .boxed()
     }
@@ -224,6 +256,21 @@ impl Hypervisor for FakeHypervisor {
     }
 }
 
+impl FakeMachine {
+    /// Whether a snapshot or rollback goes well; one that hangs does so until the machine is dead.
+    async fn works(&self) -> bool {
+        let mood = *self.work.lock().unwrap();
+        match mood {
+            Mood::Works => true,
+            Mood::Fails => false,
+            Mood::Hangs => {
+                self.dead.cancelled().await;
+                false
+            }
+        }
+    }
+}
+
 impl Machine for FakeMachine {
     fn identity(&self) -> ProcessIdentity {
         self.identity
@@ -263,16 +310,21 @@ impl Machine for FakeMachine {
                 let why = AgentError::TimedOut(Duration::from_secs(1));
                 return Err(SnapshotError::Unresponsive(why));
             }
+            if !self.works().await {
+                return Err(SnapshotError::Control(ControlError::Closed("snapshot")));
+            }
             if self.dead.is_cancelled() {
                 return Err(SnapshotError::Lost("it is dead".to_owned()));
             }
-            if order.after == After::GoOn {
-                *self.at.lock().unwrap() = Some(order.id.clone());
+            match order.after {
+                After::GoOn => *self.at.lock().unwrap() = Some(order.id.clone()),
+                After::Stop => self.stopped.store(true, Ordering::Relaxed),
             }
+            let guest = *self.guest.lock().unwrap();
             self.snapshots
                 .lock()
                 .unwrap()
-                .insert(order.id.clone(), order);
+                .insert(order.id.clone(), FakeSnapshot { order, guest });
             Ok(Written {
                 bytes: 4096,
                 stages: vec![("memory".to_owned(), Duration::from_millis(1))],
@@ -287,6 +339,14 @@ impl Machine for FakeMachine {
             if self.dead.is_cancelled() {
                 return Err(RollbackError::Lost("it is dead".to_owned()));
             }
+            if !self.works().await {
+                return Err(RollbackError::Refused(ControlError::Closed("snapshot")));
+            }
+            let snapshot = self.snapshots.lock().unwrap().get(&to).cloned();
+            let Some(snapshot) = snapshot else {
+                return Err(RollbackError::Refused(ControlError::Closed("snapshot")));
+            };
+            *self.guest.lock().unwrap() = snapshot.guest;
             *self.at.lock().unwrap() = Some(to);
             Ok(Written::default())
         }

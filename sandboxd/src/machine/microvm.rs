@@ -1,15 +1,12 @@
 //! Machines as `microvm` processes: the implementation of [`Hypervisor`] that ships.
 //!
-//! A start that fails, is dropped or takes too long kills its process through a guard, so no early return can leave
-//! one behind. What the process and the guest's console said last becomes part of the error.
+//! How a machine starts is in [`start`](super::start), what is left behind in [`sweep`](super::sweep), and what a machine
+//! does about snapshots in [`capture`](super::capture).
 
 use std::collections::HashSet;
 use std::fs::OpenOptions;
-use std::io::{Read, Seek, SeekFrom};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,25 +15,29 @@ use base64::Engine;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use vmm::config::{DiskConfig, MachineConfig, NetConfig, SerialConfig, VsockConfig};
-use vmm::control::{DiskOverride, ErrorCode, Event, RestoreArgs, SnapshotArgs, State};
+use vmm::control::{ErrorCode, SnapshotArgs, State};
 
 use super::agent::{Agent, AgentError};
-use super::cgroup::{Cgroups, is_in_memory};
+use super::cgroup::Cgroups;
 use super::control::{Control, ControlError};
 use super::layout::{Layout, MachinePaths};
-use super::process::{Process, ProcessIdentity, machines_below};
-use super::retry::Backoff;
+use super::pool::Pool;
+use super::pool::demand::Limits as PoolLimits;
+use super::process::{Process, ProcessIdentity};
+use super::spawn::Spawner;
+use super::start::report_exit;
+use super::sweep::Known;
 use super::warm::{self, WarmError, WarmTemplates};
 use super::{
     AdoptError, DialError, GuestStream, Hypervisor, Machine, Plan, RollbackError, SnapshotError,
-    SnapshotOrder, Source, Stages, StartError, Started, Swept, Warmed, Written, sys,
+    SnapshotOrder, Source, StartError, Started, Swept, Warmed, Written,
 };
 use crate::egress::Tap;
 use crate::ids::{SandboxId, SnapshotId};
 use crate::templates::Template;
 
 /// Bound of the guest's console log, in bytes, kept by the process.
-const SERIAL_LOG_BYTES: u64 = 1 << 20;
+pub(super) const SERIAL_LOG_BYTES: u64 = 1 << 20;
 
 /// Bound of the process log, in bytes, kept by [`Machine::trim_logs`].
 const PROCESS_LOG_BYTES: u64 = 1 << 20;
@@ -70,14 +71,16 @@ pub struct MicrovmConfig {
 /// Starts and finds `microvm` processes.
 #[derive(Debug)]
 pub struct Microvms {
-    shared: Arc<Shared>,
-    cgroups: Option<Cgroups>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) spawner: Spawner,
+    pub(super) pool: Pool,
+    pub(super) known: Known,
     templates: WarmTemplates,
 }
 
 /// What a machine is made from.
 #[derive(Clone, Copy, Debug)]
-enum Origin<'a> {
+pub(super) enum Origin<'a> {
     /// The kernel.
     Kernel,
     /// The kernel, on the disk of a snapshot.
@@ -103,25 +106,32 @@ pub(super) struct Shared {
     pub(super) layout: Layout,
 }
 
-/// Kills its process unless the start succeeded.
-struct Guard<'a>(Option<&'a Process>);
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        if let Some(process) = self.0 {
-            process.kill();
-        }
-    }
-}
-
 impl Microvms {
-    /// Machines in the folders of `layout`, with host ceilings when `cgroups` are there.
-    pub fn new(config: MicrovmConfig, layout: Layout, cgroups: Option<Cgroups>) -> Self {
+    /// Machines in the folders of `layout`, with host ceilings when `cgroups` are there, and as many processes ready
+    /// ahead as `limits` say.
+    pub fn new(
+        config: MicrovmConfig,
+        layout: Layout,
+        cgroups: Option<Cgroups>,
+        limits: PoolLimits,
+    ) -> Self {
+        let spawner = Spawner {
+            program: config.program.clone(),
+            layout: layout.clone(),
+            cgroups,
+        };
         Self {
             shared: Arc::new(Shared { config, layout }),
-            cgroups,
+            pool: Pool::new(spawner.clone(), limits),
+            spawner,
+            known: Known::default(),
             templates: WarmTemplates::default(),
         }
+    }
+
+    /// Ends the processes that no sandbox has taken. Nothing is made ready any more.
+    pub async fn close(&self) {
+        self.pool.close().await;
     }
 
     async fn start_machine(&self, plan: Plan) -> Result<Started, StartError> {
@@ -150,129 +160,18 @@ impl Microvms {
             {
                 tracing::warn!(template = plan.template.id, op, %error, "the template's snapshot is given up");
                 self.templates.remove(&plan.template);
+                let kind = self.kind(&plan, Some(snapshot.clone()));
+                self.pool.give_up(&kind).await;
                 // Else the next daemon would take it for good.
                 let _ = tokio::fs::remove_dir_all(&snapshot).await;
-                self.discard_machine(plan.id.clone()).await;
+                self.discard_machine(&plan.id).await;
                 self.start_from(&plan, Origin::Kernel).await
             }
             started => started,
         }
     }
 
-    async fn start_from(&self, plan: &Plan, origin: Origin<'_>) -> Result<Started, StartError> {
-        let began = Instant::now();
-        let paths = self.shared.layout.of(&plan.id);
-        make_folder(&paths.run)?;
-        make_folder(&paths.state)?;
-        let process = Arc::new(self.spawn(&plan.id, &paths)?);
-        let mut guard = Guard(Some(&process));
-        if let Some(cgroups) = &self.cgroups {
-            let mut memory = u64::from(plan.template.memory_mib);
-            if is_in_memory(&paths.state) {
-                memory += u64::from(plan.template.disk_mib);
-            }
-            if let Err(error) = cgroups.confine(&plan.id, process.identity().pid, memory) {
-                tracing::warn!(sandbox = %plan.id, %error, "the machine runs without host ceilings");
-            }
-        }
-        let stages = tokio::select! {
-            result = self.bring_up(plan, &paths, origin, began) => result,
-            () = process.exited() => Err(StartError::Died { last_words: last_words(&paths) }),
-            () = tokio::time::sleep(self.shared.config.start_timeout) => {
-                Err(StartError::TimedOut(self.shared.config.start_timeout))
-            }
-        };
-        let stages = match stages {
-            Ok(stages) => stages,
-            Err(error) => {
-                tracing::warn!(sandbox = %plan.id, %error, last_words = last_words(&paths), "no machine");
-                process.kill();
-                process.exited().await;
-                return Err(error);
-            }
-        };
-        guard.0 = None;
-        drop(guard);
-        Ok(Started {
-            machine: Arc::new(Microvm {
-                shared: self.shared.clone(),
-                agent: Agent::new(&paths.vsock),
-                paths,
-                process,
-            }),
-            stages,
-        })
-    }
-
-    fn spawn(&self, id: &SandboxId, paths: &MachinePaths) -> Result<Process, StartError> {
-        let program = &self.shared.config.program;
-        let failed = |error| StartError::Spawn {
-            program: program.clone(),
-            error,
-        };
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&paths.log)
-            .map_err(failed)?;
-        let mut command = Command::new(program);
-        command
-            .arg("--id")
-            .arg(id.as_str())
-            .arg("--control")
-            .arg(&paths.control)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .env_clear()
-            .current_dir("/");
-        let child = sys::spawn_in_own_session(&mut command).map_err(failed)?;
-        let pid = i32::try_from(child.id()).map_err(|e| failed(std::io::Error::other(e)))?;
-        Process::hold(pid).map_err(failed)
-    }
-
-    /// From a spawned process to a configured agent.
-    async fn bring_up(
-        &self,
-        plan: &Plan,
-        paths: &MachinePaths,
-        origin: Origin<'_>,
-        began: Instant,
-    ) -> Result<Stages, StartError> {
-        let mut control = connect(&paths.control).await?;
-        control.hello().await?;
-        let spawned = Instant::now();
-        match clone_of(origin, plan, paths) {
-            Some(clone) => drop(control.restore(clone).await?),
-            None => {
-                let mut config = self.machine_config(plan, paths);
-                if let Origin::Disk(snapshot) = origin
-                    && let Some(disk) = config.disks.iter_mut().find(|disk| !disk.read_only)
-                {
-                    disk.snapshot = Some(snapshot.to_owned());
-                }
-                control.boot(config).await?;
-            }
-        }
-        let made = Instant::now();
-        tokio::spawn(report_exit(plan.id.clone(), control));
-        let agent = Agent::new(&paths.vsock);
-        first_answer(&agent).await?;
-        let answered = Instant::now();
-        agent
-            .configure(configuration(plan, &self.shared.config.dns))
-            .await?;
-        Ok(Stages {
-            spawn: spawned - began,
-            make: made - spawned,
-            restored: matches!(origin, Origin::Snapshot(_) | Origin::Recorded(_)),
-            agent: answered - made,
-            configure: answered.elapsed(),
-        })
-    }
-
-    fn machine_config(&self, plan: &Plan, paths: &MachinePaths) -> MachineConfig {
+    pub(super) fn machine_config(&self, plan: &Plan, paths: &MachinePaths) -> MachineConfig {
         let disk = |id: &str, path: &Path, overlay: Option<&Path>| DiskConfig {
             id: id.to_owned(),
             path: path.to_owned(),
@@ -323,10 +222,6 @@ impl Microvms {
         let folder = self.shared.layout.templates_dir().join(&template.id);
         warm::clear_others(&folder, &key)?;
         let snapshot = folder.join(key);
-        if snapshot.exists() {
-            self.templates.add(&template, snapshot);
-            return Ok(Warmed::Found);
-        }
         let plan = Plan {
             id: SandboxId::generate().map_err(WarmError::from)?,
             template: template.clone(),
@@ -335,6 +230,12 @@ impl Microvms {
             env: std::collections::BTreeMap::new(),
             tap,
         };
+        let kind = self.kind(&plan, Some(snapshot.clone()));
+        if snapshot.exists() {
+            self.templates.add(&template, snapshot);
+            self.pool.keep_ready(kind);
+            return Ok(Warmed::Found);
+        }
         let bytes = self
             .with_machine(&plan, Origin::Kernel, |paths| {
                 self.take_snapshot(&plan, paths, &snapshot)
@@ -350,6 +251,7 @@ impl Microvms {
             tracing::warn!(template = template.id, %error, "what a first call touches is not known");
         }
         self.templates.add(&template, snapshot);
+        self.pool.keep_ready(kind);
         Ok(Warmed::Taken {
             took: began.elapsed(),
             bytes,
@@ -375,7 +277,7 @@ impl Microvms {
             }
             Err(error) => Err(error),
         };
-        self.discard_machine(plan.id.clone()).await;
+        self.discard_machine(&plan.id).await;
         done
     }
 
@@ -449,29 +351,11 @@ impl Microvms {
             process: Arc::new(process),
         };
         machine.end_capture(&mut control, hello.state).await?;
+        let group = self.spawner.cgroups.as_ref();
+        let group = group.and_then(|cgroups| cgroups.of(identity.pid));
+        self.known.add(&id, identity, group);
         tokio::spawn(report_exit(id, control));
         Ok(Arc::new(machine))
-    }
-
-    async fn discard_machine(&self, id: SandboxId) {
-        let paths = self.shared.layout.of(&id);
-        for folder in [&paths.run, &paths.state] {
-            if let Err(error) = tokio::fs::remove_dir_all(folder).await
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                tracing::warn!(sandbox = %id, folder = %folder.display(), %error, "a folder is left behind");
-            }
-        }
-        let Some(cgroups) = &self.cgroups else { return };
-        // A group stays busy for a moment after its last process was reaped, while the kernel lets go of it.
-        let backoff = Backoff::start();
-        for _ in 0..60 {
-            match cgroups.remove(&id) {
-                Ok(()) => return,
-                Err(_) => backoff.pause().await,
-            }
-        }
-        tracing::warn!(sandbox = %id, "a cgroup is left behind");
     }
 
     async fn remove_snapshot(&self, id: SnapshotId) {
@@ -481,51 +365,6 @@ impl Microvms {
         {
             tracing::warn!(snapshot = %id, folder = %folder.display(), %error, "a snapshot is left behind");
         }
-    }
-
-    async fn sweep_all(&self, keep: HashSet<SandboxId>, snapshots: HashSet<SnapshotId>) -> Swept {
-        let kept: HashSet<PathBuf> = keep
-            .iter()
-            .map(|id| self.shared.layout.of(id).run)
-            .collect();
-        let mut swept = Swept::default();
-        for pid in machines_below(self.shared.layout.run_dir()) {
-            let Ok(process) = Process::hold(pid) else {
-                continue;
-            };
-            // Looked up again now that the pidfd is held: the number may have changed hands.
-            let is_kept = kept
-                .iter()
-                .any(|run| machines_below(run).contains(&process.identity().pid));
-            if is_kept || !machines_below(self.shared.layout.run_dir()).contains(&pid) {
-                continue;
-            }
-            process.kill();
-            process.exited().await;
-            swept.processes += 1;
-        }
-        let groups = self.cgroups.iter().flat_map(Cgroups::present);
-        let left: HashSet<_> = self
-            .shared
-            .layout
-            .present()
-            .into_iter()
-            .chain(groups)
-            .collect();
-        for id in left.difference(&keep) {
-            self.discard_machine(id.clone()).await;
-            swept.folders += 1;
-        }
-        for folder in self.shared.layout.snapshots_present() {
-            let kept = folder
-                .file_name()
-                .and_then(|name| SnapshotId::parse(name.to_str()?))
-                .is_some_and(|id| snapshots.contains(&id));
-            if !kept && tokio::fs::remove_dir_all(&folder).await.is_ok() {
-                swept.folders += 1;
-            }
-        }
-        swept
     }
 }
 
@@ -551,7 +390,7 @@ impl Hypervisor for Microvms {
     }
 
     fn discard(&self, id: SandboxId) -> BoxFuture<'_, ()> {
-        self.discard_machine(id).boxed()
+        async move { self.discard_machine(&id).await }.boxed()
     }
 
     fn has_snapshot(&self, id: &SnapshotId) -> bool {
@@ -618,32 +457,6 @@ impl Machine for Microvm {
     }
 }
 
-/// What a sandbox has of its own, in a clone of its template's snapshot.
-fn clone_of(origin: Origin<'_>, plan: &Plan, paths: &MachinePaths) -> Option<RestoreArgs> {
-    let (snapshot, record) = match origin {
-        Origin::Kernel | Origin::Disk(_) => return None,
-        Origin::Snapshot(snapshot) => (snapshot, false),
-        Origin::Recorded(snapshot) => (snapshot, true),
-    };
-    let overlay = DiskOverride {
-        overlay: Some(paths.overlay.clone()),
-        ..DiskOverride::default()
-    };
-    Some(RestoreArgs {
-        dir: snapshot.to_owned(),
-        disks: [("overlay".to_owned(), overlay)].into(),
-        vsock: Some(paths.vsock.clone()),
-        tap: plan.tap.as_ref().map(|tap| tap.name.clone()),
-        serial: Some(SerialConfig {
-            path: paths.serial.clone(),
-            max_bytes: SERIAL_LOG_BYTES,
-        }),
-        resume: true,
-        verify: false,
-        record,
-    })
-}
-
 /// What the agent is told.
 pub(super) fn configuration(plan: &Plan, dns: &[Ipv4Addr]) -> Configure {
     let mut env = plan.template.env.clone();
@@ -672,83 +485,6 @@ pub(super) fn configuration(plan: &Plan, dns: &[Ipv4Addr]) -> Configure {
         code_interpreter: plan.template.code_interpreter,
         entropy,
     }
-}
-
-/// Connects to the control socket of a process that is about to bind it.
-async fn connect(path: &Path) -> Result<Control, ControlError> {
-    let backoff = Backoff::start();
-    loop {
-        match Control::connect(path).await {
-            Ok(control) => return Ok(control),
-            Err(error) => match error.kind() {
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
-                    backoff.pause().await;
-                }
-                _ => return Err(error.into()),
-            },
-        }
-    }
-}
-
-/// Waits for the first answer of the agent of a booting guest.
-async fn first_answer(agent: &Agent) -> Result<(), AgentError> {
-    let backoff = Backoff::start();
-    loop {
-        match agent.hello().await {
-            Ok(_) => return Ok(()),
-            Err(
-                AgentError::NotListening(_) | AgentError::NoMachine(_) | AgentError::TimedOut(_),
-            ) => {
-                backoff.pause().await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Logs why a machine ended, in its own words.
-async fn report_exit(id: SandboxId, control: Control) {
-    match control.exit_event().await {
-        Some(Event::Exited { reason, detail }) => {
-            tracing::info!(sandbox = %id, ?reason, detail, "the machine ended");
-        }
-        None => tracing::debug!(sandbox = %id, "the machine ended without a word"),
-    }
-}
-
-fn make_folder(path: &Path) -> Result<(), StartError> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| StartError::Folder {
-            path: path.to_owned(),
-            error,
-        })
-}
-
-/// The end of the process log and of the guest's console, fit for one log line.
-fn last_words(paths: &MachinePaths) -> String {
-    let words = [&paths.log, &paths.serial].map(|path| tail(path).unwrap_or_default());
-    let text = words.join(" | ");
-    let clean: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    match clean.trim_matches([' ', '|']) {
-        "" => "(none)".to_owned(),
-        words => words.to_owned(),
-    }
-}
-
-fn tail(path: &Path) -> std::io::Result<String> {
-    const LENGTH: u64 = 800;
-    let mut file = std::fs::File::open(path)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LENGTH)))?;
-    let mut bytes = Vec::new();
-    file.take(LENGTH).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Layout, MicrovmConfig, Microvms, Plan, StartError, configuration, machines_below};
+use super::{Layout, MicrovmConfig, Microvms, Plan, PoolLimits, StartError, configuration};
 use crate::egress::Tap;
 use crate::ids::SandboxId;
+use crate::machine::process::{ProcessIdentity, machines_below};
 use crate::machine::{Hypervisor, Source};
 use crate::templates::tests::template;
 
@@ -35,7 +36,8 @@ fn machines(dir: &std::path::Path, program: &str) -> Microvms {
         dns: vec![[8, 8, 8, 8].into()],
     };
     let layout = Layout::new(&dir.join("run"), &dir.join("state")).unwrap();
-    Microvms::new(config, layout, None)
+    let none = PoolLimits { least: 0, most: 0 };
+    Microvms::new(config, layout, None, none)
 }
 
 /// Waits up to 2 s until the machines below `run` are `expected`.
@@ -108,12 +110,10 @@ async fn a_start_that_is_dropped_kills_its_process() {
     assert!(machines.shared.layout.present().is_empty());
 }
 
-#[tokio::test]
-async fn an_orphan_is_found_by_its_control_path_and_ended() {
-    let dir = tempfile::tempdir().unwrap();
-    let machines = machines(dir.path(), "/bin/sh");
-    let control = dir.path().join("run/iorphan/control.sock");
-    let mut orphan = std::process::Command::new("sh")
+/// A process that looks like a machine that was started as `name`.
+async fn lookalike(run: &std::path::Path, name: &str) -> std::process::Child {
+    let control = run.join(name).join("control.sock");
+    let child = std::process::Command::new("sh")
         .args(["-c", "read line", "--control"])
         .arg(&control)
         .stdin(std::process::Stdio::piped())
@@ -121,22 +121,38 @@ async fn an_orphan_is_found_by_its_control_path_and_ended() {
         .unwrap();
     // A new process has no command line for a moment after its parent goes on: the kernel lets the parent go when the
     // old memory is given up (execve(2)), and sets the arguments later.
-    let pid = i32::try_from(orphan.id()).unwrap();
-    machines_become(&dir.path().join("run"), &[pid]).await;
-    let kept = SandboxId::parse("iorphan").unwrap();
-    assert_eq!(
-        machines
-            .sweep([kept].into(), HashSet::new())
-            .await
-            .processes,
-        0
-    );
-    assert_eq!(
-        machines
-            .sweep(HashSet::new(), HashSet::new())
-            .await
-            .processes,
-        1
-    );
-    let _ = orphan.wait();
+    let pid = i32::try_from(child.id()).unwrap();
+    machines_become(&run.join(name), &[pid]).await;
+    child
+}
+
+fn identity(child: &std::process::Child) -> ProcessIdentity {
+    ProcessIdentity::of(i32::try_from(child.id()).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn processes_belong_to_whoever_started_or_adopted_them_whatever_their_command_line_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let machines = machines(dir.path(), "/bin/sh");
+    let kept = SandboxId::parse("ikept").unwrap();
+    // Started for the pool and taken by `ikept`; and one that has the sandbox's name and is not its.
+    let mut taken = lookalike(&run, "pwaited").await;
+    let mut stale = lookalike(&run, "ikept").await;
+    let mut orphan = lookalike(&run, "iorphan").await;
+    machines.known.add(&kept, identity(&taken), None);
+    std::fs::create_dir_all(machines.shared.layout.of(&kept).run).unwrap();
+    let left = SandboxId::parse("pleft").unwrap();
+    std::fs::create_dir_all(machines.shared.layout.of(&left).state).unwrap();
+    let swept = machines.sweep([kept.clone()].into(), HashSet::new()).await;
+    assert_eq!((swept.processes, swept.folders), (2, 1));
+    assert_eq!(machines.shared.layout.present(), [kept.clone()].into());
+    for dead in [&mut stale, &mut orphan] {
+        let _ = dead.wait();
+    }
+    assert!(taken.try_wait().unwrap().is_none(), "it was its sandbox's");
+    machines.discard(kept).await;
+    let swept = machines.sweep(HashSet::new(), HashSet::new()).await;
+    assert_eq!((swept.processes, swept.folders), (1, 0));
+    let _ = taken.wait();
 }

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   Hypervisor::start                                                        Machine
-//!     spawn ──► make ──► agent ──► configure ──────────────────────────────► dial(port), metrics, kill, exited
-//!     │         │        │         └ identity, environment, limits, clock
-//!     │         │        └ first answer of the agent over vsock
-//!     │         └ control protocol: `restore` from the template's snapshot, or `boot` while there is none
-//!     └ process, run folder, state folder, cgroup
+//!     process ──► make ──► agent ──► configure ────────────────────────────► dial(port), metrics, kill, exited
+//!     │           │        │         └ identity, environment, limits, clock
+//!     │           │        └ first answer of the agent over vsock
+//!     │           └ control protocol: `restore` from the template's snapshot, or `boot` while there is none
+//!     └ from the pool, or a new one: with run folder, state folder, cgroup
 //! ```
 //!
 //! Ordering rules:
@@ -25,8 +25,13 @@ pub mod control;
 pub mod layout;
 pub mod line;
 pub mod microvm;
+pub mod pool;
 pub mod process;
 pub mod retry;
+pub mod spawn;
+pub mod stages;
+mod start;
+mod sweep;
 mod sys;
 pub mod warm;
 
@@ -45,6 +50,7 @@ use crate::egress::Tap;
 use crate::ids::{SandboxId, SnapshotId};
 use crate::templates::Template;
 use process::ProcessIdentity;
+use stages::Stages;
 
 /// A byte stream to something inside a guest.
 pub trait GuestIo: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -80,33 +86,6 @@ pub struct Plan {
     pub env: BTreeMap<String, String>,
     /// Its network device, if any.
     pub tap: Option<Tap>,
-}
-
-/// How long each stage of a start took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stages {
-    /// From the decision to the `microvm` process answering on its control socket.
-    pub spawn: Duration,
-    /// The `restore` or `boot` operation: memory, devices, state or kernel, first instruction.
-    pub make: Duration,
-    /// Whether it was a `restore`.
-    pub restored: bool,
-    /// From there to the agent's first answer.
-    pub agent: Duration,
-    /// Handing over identity, environment and limits.
-    pub configure: Duration,
-}
-
-impl Stages {
-    /// The stages with their names, in order.
-    pub const fn named(&self) -> [(&'static str, Duration); 4] {
-        [
-            ("spawn", self.spawn),
-            (if self.restored { "restore" } else { "boot" }, self.make),
-            ("agent", self.agent),
-            ("configure", self.configure),
-        ]
-    }
 }
 
 /// A machine that serves, and how long it took to get there.
@@ -314,7 +293,8 @@ pub trait Hypervisor: Send + Sync {
         template: Arc<Template>,
         tap: Option<Tap>,
     ) -> BoxFuture<'_, Result<Warmed, StartError>>;
-    /// Takes over a machine that an earlier daemon started.
+    /// Takes over a machine that an earlier daemon started. One that a snapshot or rollback which that daemon did not live
+    /// to finish holds still goes on.
     fn adopt(
         &self,
         id: SandboxId,

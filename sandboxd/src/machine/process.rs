@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Names one process for the uptime of the host.
@@ -61,7 +62,7 @@ impl Process {
         let identity = ProcessIdentity::of(pid)?;
         Ok(Self {
             identity,
-            pidfd: super::sys::watch_readable(pidfd)?,
+            pidfd: super::sys::watch(pidfd, Interest::READABLE)?,
             dead: AtomicBool::new(false),
         })
     }
@@ -164,6 +165,7 @@ mod tests {
                 .args(["-c", "read line", "--control"])
                 .arg(&path)
                 .stdin(std::process::Stdio::piped()),
+            None,
         )
         .unwrap();
         let pid = i32::try_from(child.id()).unwrap();

@@ -1,7 +1,7 @@
 //! Pauses between attempts, in proportion to the time that has passed.
 //!
-//! Used in three places only: while a `microvm` process binds its control socket, while a guest boots, and while the
-//! kernel lets go of a cgroup. None of them can announce itself, so the daemon has to try. A pause is an eighth of the
+//! Used in one place only: while a guest boots. Its kernel cannot announce that its agent listens, so the daemon has to
+//! try. A pause is an eighth of the
 //! time waited so far: what is there soon is noticed at once, nothing is noticed more than an eighth late, and the
 //! number of attempts grows with the logarithm of the wait, so that on a slow host trying does not take the processor
 //! from what is being waited for.

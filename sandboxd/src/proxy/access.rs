@@ -8,6 +8,9 @@ use crate::ids::secrets_equal;
 /// Header that carries the token of a sandbox's private ports.
 pub const TRAFFIC_TOKEN: &str = "e2b-traffic-access-token";
 
+/// Header that carries the token of the agent's services.
+pub const ACCESS_TOKEN: &str = "x-access-token";
+
 /// Paths of the agent that only the daemon may use.
 const INTERNAL: [&str; 7] = [
     "/init",
@@ -53,6 +56,16 @@ pub fn judge(
         Some(Ok(token)) if secrets_equal(token, expected) => Ok(()),
         Some(_) => Err(Denied::TokenInvalid),
     }
+}
+
+/// Whether a request to a port may wake a sandbox: what the agent serves asks for the sandbox's token, other ports have
+/// been judged already (E2B).
+pub fn may_wake(port: u16, headers: &HeaderMap, access_token: Option<&str>) -> bool {
+    let Some(expected) = access_token.filter(|_| port == ENVD_PORT) else {
+        return true;
+    };
+    let token = headers.get(ACCESS_TOKEN).and_then(|v| v.to_str().ok());
+    token.is_some_and(|token| secrets_equal(token, expected))
 }
 
 /// A path as the strictest server would understand it: decoded until nothing changes, without empty, `.` and `..`
@@ -153,6 +166,22 @@ mod tests {
         let none = judge(49_999, "/", &HeaderMap::new(), Some("right"));
         assert_eq!(none, Err(Denied::TokenMissing));
         assert_eq!(envd("/health"), Ok(()));
+    }
+
+    #[test]
+    fn the_agents_port_asks_for_its_token_before_it_wakes_anything() {
+        let with = |port, token: Option<&'static str>, expected| {
+            let mut headers = HeaderMap::new();
+            if let Some(token) = token {
+                headers.insert(super::ACCESS_TOKEN, HeaderValue::from_static(token));
+            }
+            super::may_wake(port, &headers, expected)
+        };
+        assert!(with(49_983, Some("right"), Some("right")));
+        assert!(!with(49_983, Some("wrong"), Some("right")));
+        assert!(!with(49_983, None, Some("right")));
+        assert!(with(49_983, None, None));
+        assert!(with(3_000, None, Some("right")));
     }
 
     proptest! {

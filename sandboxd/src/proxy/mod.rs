@@ -5,9 +5,9 @@
 //!                │
 //!                ├─ {port}-{id}.{domain}, or E2b-Sandbox-Id and E2b-Sandbox-Port, or a signed /files URL
 //!                ▼
-//!           sandbox runs? ─► a place free? ─► path and token allowed? ─► connect to the guest ─► forward
-//!                │ 502          │ 429             │ 404, 403               │ 502
-//!                └──────────────┴─────────────────┴────────────────────────┴─► [`reply`]
+//!           sandbox known? ─► path and token allowed? ─► a place free? ─► serves, or wakes? ─► connect to the guest ─► forward
+//!                │ 502           │ 404, 403                 │ 429             │ 502, 403, 409, 429    │ 502
+//!                └───────────────┴──────────────────────────┴─────────────────┴───────────────────────┴─► [`reply`]
 //! ```
 //!
 //! | file | holds |
@@ -25,8 +25,9 @@
 //!
 //! Rules:
 //! 1. Bytes flow in both directions at the pace of the slower side; nothing is collected.
-//! 2. The moment a sandbox leaves `Running` all its connections are cut, abnormally: a client can tell the end of an
-//!    answer from the end of a sandbox. The next request finds no sandbox.
+//! 2. The moment a sandbox is killed, paused or rolled back all its connections are cut, abnormally: a client can tell the
+//!    end of an answer from the end of a sandbox. The next request finds no sandbox, or waits until it serves again: after
+//!    a rollback always, after a pause where the sandbox was created so that traffic wakes it.
 //! 3. What a client sends is parsed and written anew; nothing that concerns one connection reaches the other.
 
 pub mod access;

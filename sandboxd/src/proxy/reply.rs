@@ -11,9 +11,13 @@ use http::header::{ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_T
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
-use super::access::{Denied, TRAFFIC_TOKEN};
+use super::access::{ACCESS_TOKEN, Denied, TRAFFIC_TOKEN};
 use super::route::{RouteError, Target};
 use super::signed::SignedError;
+use crate::admission::Full;
+use crate::lifecycle::create::CreateError;
+use crate::lifecycle::resume::ResumeError;
+use crate::lifecycle::state::Refusal;
 
 /// Every answer that the proxy gives in a guest's place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +54,18 @@ pub enum Reply {
     /// The traffic token is wrong.
     #[error("The header {TRAFFIC_TOKEN} is invalid")]
     TokenInvalid(Target),
+    /// The sandbox is paused, and the token that would wake it is missing or wrong.
+    #[error("The header {ACCESS_TOKEN} is missing or invalid")]
+    AccessTokenInvalid(Target),
+    /// An operation on the sandbox takes too long.
+    #[error("The sandbox is still transitioning")]
+    InTransition(Target),
+    /// The sandbox is paused and there is no room to wake it.
+    #[error("The sandbox is paused and cannot be resumed: {0}")]
+    NoRoom(Full, Target),
+    /// The sandbox is paused and could not be woken.
+    #[error("The sandbox is paused and could not be resumed")]
+    NotWoken(Target),
     /// The path is not for clients.
     #[error("The path is not available")]
     Internal(String),
@@ -84,6 +100,18 @@ impl Reply {
         }
     }
 
+    /// Why a paused sandbox was not woken.
+    pub fn not_woken(error: ResumeError, target: Target) -> Self {
+        match error {
+            ResumeError::Refused(Refusal::InTransition) => Self::InTransition(target),
+            ResumeError::Refused(_) | ResumeError::Failed(CreateError::Aborted) => {
+                Self::NotFound(target)
+            }
+            ResumeError::Failed(CreateError::Full(full)) => Self::NoRoom(full, target),
+            ResumeError::Failed(_) => Self::NotWoken(target),
+        }
+    }
+
     /// Whether the guest was to be reached but could not.
     pub fn is_unreachable(&self) -> bool {
         matches!(
@@ -99,8 +127,12 @@ impl Reply {
             Self::NotFound(_) | Self::PortClosed(_) | Self::NoAnswer(_) | Self::Silent(_) => {
                 StatusCode::BAD_GATEWAY
             }
-            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::TokenMissing(_) | Self::TokenInvalid(_) => StatusCode::FORBIDDEN,
+            Self::TooMany { .. } | Self::NoRoom(..) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TokenMissing(_) | Self::TokenInvalid(_) | Self::AccessTokenInvalid(_) => {
+                StatusCode::FORBIDDEN
+            }
+            Self::InTransition(_) => StatusCode::CONFLICT,
+            Self::NotWoken(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::NOT_FOUND,
             Self::Connect => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -124,6 +156,10 @@ impl Reply {
             Self::NotFound(target)
             | Self::Silent(target)
             | Self::TokenMissing(target)
+            | Self::AccessTokenInvalid(target)
+            | Self::InTransition(target)
+            | Self::NoRoom(_, target)
+            | Self::NotWoken(target)
             | Self::TokenInvalid(target) => members.sandbox_id = Some(target.id.as_str()),
             Self::Internal(path) => members.path = Some(path),
             Self::Unroutable(_) | Self::Unsigned(_) | Self::Connect => {}
@@ -229,6 +265,10 @@ mod tests {
             },
             Reply::TokenMissing(target()),
             Reply::TokenInvalid(target()),
+            Reply::AccessTokenInvalid(target()),
+            Reply::InTransition(target()),
+            Reply::NoRoom(crate::admission::Full::Sandboxes(4), target()),
+            Reply::NotWoken(target()),
             Reply::Internal("/init".to_owned()),
             Reply::Connect,
         ] {

@@ -8,8 +8,8 @@
 //!
 //! Requests go to guests as HTTP/1.1 whatever the client speaks. Connections to the agent's own ports are used again
 //! for any request; those to user ports only for requests that may be sent twice (RFC 9110, 9.2.2), because a server
-//! may close an idle connection at the moment a request is on its way. The key holds the machine's process, so that a
-//! connection never outlives the incarnation it leads to.
+//! may close an idle connection at the moment a request is on its way. The key holds the stretch of time in which the
+//! sandbox serves, so that a connection never outlives the incarnation it leads to.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,9 +22,8 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use super::route::Target;
-use crate::lifecycle::sandbox::Sandbox;
-use crate::machine::process::ProcessIdentity;
-use crate::machine::{DialError, Machine};
+use crate::lifecycle::sandbox::Serving;
+use crate::machine::DialError;
 use agent_protocol::{ENVD_PORT, INTERPRETER_PORT};
 
 /// Pauses between attempts to reach a port on which nothing listens: a server that starts within a second is reached.
@@ -47,7 +46,7 @@ pub enum UpstreamError {
     Http(#[from] hyper::Error),
 }
 
-type Key = (Target, ProcessIdentity);
+type Key = (Target, u64);
 type Sender = SendRequest<Body>;
 
 /// Idle connections.
@@ -61,12 +60,11 @@ impl Pool {
     /// Sends a request to a guest and gives its answer's head.
     pub async fn send(
         self: &Arc<Self>,
-        sandbox: &Sandbox,
-        machine: &dyn Machine,
+        serving: &Serving,
         target: &Target,
         mut request: Request<Body>,
     ) -> Result<Response<Incoming>, UpstreamError> {
-        let key = (target.clone(), machine.identity());
+        let key = (target.clone(), serving.epoch);
         let repeatable = is_repeatable(&request);
         let switches = request.headers().contains_key(http::header::UPGRADE);
         let ours = matches!(target.port, ENVD_PORT | INTERPRETER_PORT);
@@ -86,7 +84,7 @@ impl Pool {
                 }
             }
         }
-        let mut sender = self.connect(sandbox, machine, target).await?;
+        let mut sender = self.connect(serving, target).await?;
         let response = sender.send_request(request).await?;
         if (ours || repeatable) && !switches {
             self.keep(key, sender);
@@ -94,15 +92,10 @@ impl Pool {
         Ok(response)
     }
 
-    async fn connect(
-        &self,
-        sandbox: &Sandbox,
-        machine: &dyn Machine,
-        target: &Target,
-    ) -> Result<Sender, UpstreamError> {
+    async fn connect(&self, serving: &Serving, target: &Target) -> Result<Sender, UpstreamError> {
         let mut pauses = PAUSES_MS.into_iter();
         let stream = loop {
-            match machine.dial(target.port).await {
+            match serving.machine.dial(target.port).await {
                 Err(DialError::PortClosed) => match pauses.next() {
                     Some(pause) => tokio::time::sleep(Duration::from_millis(pause)).await,
                     None => return Err(DialError::PortClosed.into()),
@@ -114,7 +107,7 @@ impl Pool {
             .preserve_header_case(true)
             .handshake(TokioIo::new(stream))
             .await?;
-        let cut = sandbox.cut.clone();
+        let cut = serving.cut.clone();
         tokio::spawn(async move {
             tokio::select! {
                 _ = connection.with_upgrades() => {}

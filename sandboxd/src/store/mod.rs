@@ -8,18 +8,21 @@
 //! |---|---|
 //! | `api_keys` | hashes of API keys |
 //! | `sandboxes` | one row per sandbox that is not known to be gone |
+//! | `snapshots` | one row per snapshot of a sandbox that is not known to be gone |
 //! | `idempotency` | answers to creates that carried an `Idempotency-Key` |
 //! | `events` | what happened to sandboxes, the newest of them |
 //! | `template_use` | how often and when each template was last used |
 //!
 //! Ordering rule, intent before action: a row says what is *about* to be done before it is done (`creating` before the
-//! process starts, `stopping` before the signal is sent) and goes away only after everything it names is gone. So
-//! whatever instant the daemon dies at, the rows name everything that may be left.
+//! process starts, `pausing` before the snapshot is taken, `stopping` before the signal is sent) and goes away only
+//! after everything it names is gone. So whatever instant the daemon dies at, the rows name everything that may be left.
 //!
 //! The journal is a write-ahead log with `synchronous=NORMAL`: a commit survives the daemon being killed; after a
 //! power loss the newest may be missing, and so are the machines they would have named.
 
+pub mod captures;
 pub mod events;
+pub mod facts;
 pub mod idempotency;
 pub mod keys;
 pub mod sandboxes;

@@ -10,7 +10,8 @@ use super::StoreError;
 /// Marks the file as ours (SQLite header, `application_id`): "sbxd".
 const APPLICATION_ID: i64 = 0x7362_7864;
 
-const VERSIONS: [&str; 1] = ["
+pub(super) const VERSIONS: [&str; 2] = [
+    "
     CREATE TABLE api_keys (
         id         TEXT PRIMARY KEY,
         name       TEXT NOT NULL,
@@ -49,7 +50,43 @@ const VERSIONS: [&str; 1] = ["
         spawn_count     INTEGER NOT NULL,
         last_spawned_at INTEGER NOT NULL
     ) STRICT;
-"];
+",
+    // A CHECK cannot be changed in place: the table is made anew.
+    "
+    CREATE TABLE sandboxes_2 (
+        id         TEXT PRIMARY KEY,
+        phase      TEXT NOT NULL CHECK (phase IN
+            ('creating', 'running', 'capturing', 'rolling_back', 'pausing', 'paused', 'resuming', 'stopping')),
+        facts      TEXT NOT NULL,
+        pid        INTEGER,
+        start_time INTEGER,
+        slot       INTEGER,
+        started_at INTEGER,
+        since      INTEGER,
+        end_at     INTEGER,
+        snapshot   TEXT,
+        memory     INTEGER
+    ) STRICT;
+    INSERT INTO sandboxes_2 (id, phase, facts, pid, start_time, slot, started_at, since, end_at)
+        SELECT id, phase, facts, pid, start_time, slot, started_at, started_at, end_at FROM sandboxes;
+    DROP TABLE sandboxes;
+    ALTER TABLE sandboxes_2 RENAME TO sandboxes;
+    CREATE TABLE snapshots (
+        id         TEXT PRIMARY KEY,
+        kind       TEXT NOT NULL CHECK (kind IN ('pause', 'fork', 'checkpoint', 'named')),
+        sandbox_id TEXT NOT NULL,
+        whole      INTEGER NOT NULL DEFAULT 0,
+        memory     INTEGER NOT NULL,
+        family     TEXT,
+        name       TEXT,
+        tag        TEXT,
+        facts      TEXT,
+        created_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX snapshots_by_sandbox ON snapshots (sandbox_id, kind);
+    CREATE INDEX snapshots_by_family ON snapshots (family) WHERE family IS NOT NULL;
+",
+];
 
 /// Brings a file to the newest version, one transaction per step.
 pub fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {

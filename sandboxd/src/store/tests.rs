@@ -1,11 +1,14 @@
 //! What is stored comes back, also after the file was opened again.
 
+use super::captures::{Kind, Label, SavedCapture};
+use super::facts::{FactsV1, Known, SavedFacts, SavedPolicy};
 use super::idempotency::Begin;
 use super::keys::ApiKey;
-use super::sandboxes::{FactsV1, SavedPhase, SavedPolicy, SavedSandbox};
+use super::sandboxes::{SavedPhase, SavedSandbox, SavedSnapshot};
 use super::{Store, StoreError};
-use crate::ids::SandboxId;
-use crate::lifecycle::state::Span;
+use crate::ids::{SandboxId, SnapshotId};
+use crate::lifecycle::sandbox::{AutoCheckpoint, Origin};
+use crate::lifecycle::state::{OnTimeout, Span};
 use crate::machine::process::ProcessIdentity;
 use crate::moment::Moment;
 
@@ -15,6 +18,28 @@ fn at(micros: i64) -> Moment {
 
 fn id(text: &str) -> SandboxId {
     SandboxId::parse(text).unwrap()
+}
+
+fn snapshot_id(text: &str) -> SnapshotId {
+    SnapshotId::parse(text).unwrap()
+}
+
+/// What a sandbox is that uses everything that can be saved.
+fn known() -> Known {
+    let mut known = SavedFacts::V1(facts()).known().unwrap();
+    known.on_timeout = OnTimeout::Pause { memory: false };
+    known.facts.env = [("A".to_owned(), "1".to_owned())].into();
+    known.facts.auto_resume = true;
+    known.facts.origin = Some(Origin {
+        snapshot: snapshot_id("sb"),
+        family: snapshot_id("sa"),
+        name: Some("mine".to_owned()),
+    });
+    known.facts.auto_checkpoint = Some(AutoCheckpoint {
+        every_commands: 3,
+        keep: 2,
+    });
+    known
 }
 
 fn facts() -> FactsV1 {
@@ -43,7 +68,7 @@ fn facts() -> FactsV1 {
 async fn a_row_follows_its_sandbox_through_restarts() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    store.insert_sandbox(id("ia"), facts()).await.unwrap();
+    store.insert_sandbox(id("ia"), &known()).await.unwrap();
     store.set_slot(id("ia"), 7).await.unwrap();
     let process = ProcessIdentity {
         pid: 42,
@@ -60,13 +85,15 @@ async fn a_row_follows_its_sandbox_through_restarts() {
     let expected = SavedSandbox {
         id: id("ia"),
         phase: SavedPhase::Running,
-        facts: Some(facts()),
+        known: Some(known()),
         process: Some(process),
         slot: Some(7),
         span: Some(Span {
             started_at: at(1_000_001),
+            since: at(1_000_001),
             end_at: at(500),
         }),
+        snapshot: None,
     };
     assert_eq!(store.sandboxes().await.unwrap(), [expected]);
     let used = store.template_use().await.unwrap();
@@ -84,7 +111,7 @@ async fn a_row_follows_its_sandbox_through_restarts() {
 async fn a_late_report_does_not_bring_a_stopping_row_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    store.insert_sandbox(id("ia"), facts()).await.unwrap();
+    store.insert_sandbox(id("ia"), &known()).await.unwrap();
     store.mark_stopping(id("ia")).await.unwrap();
     let process = ProcessIdentity {
         pid: 1,
@@ -102,7 +129,136 @@ async fn a_late_report_does_not_bring_a_stopping_row_back() {
 
 #[test]
 fn the_saved_form_of_the_facts_does_not_change_by_accident() {
-    insta::assert_json_snapshot!(super::sandboxes::SavedFacts::V1(facts()));
+    insta::assert_json_snapshot!(SavedFacts::of(&known()));
+    // As an earlier daemon wrote it.
+    insta::assert_json_snapshot!("first_version", SavedFacts::V1(facts()));
+}
+
+#[tokio::test]
+async fn a_row_that_is_paused_and_resumed_names_its_snapshot_until_the_machine_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let process = |pid| ProcessIdentity { pid, start_time: 1 };
+    let row = async || store.sandboxes().await.unwrap().remove(0);
+    store.insert_sandbox(id("ia"), &known()).await.unwrap();
+    store
+        .mark_running(id("ia"), "base".to_owned(), process(1), at(10))
+        .await
+        .unwrap();
+    store.set_end(id("ia"), at(100)).await.unwrap();
+    let saved = SavedSnapshot {
+        id: snapshot_id("sp"),
+        memory: false,
+    };
+    let pausing = SavedPhase::Pausing;
+    store
+        .begin_work(id("ia"), pausing, Some(saved.clone()))
+        .await
+        .unwrap();
+    assert_eq!(row().await.snapshot, Some(saved.clone()));
+    store.end_work(id("ia")).await.unwrap();
+    assert_eq!(row().await.snapshot, None);
+    // A report of the pause that ended comes too late.
+    store.mark_paused(id("ia"), at(11)).await.unwrap();
+    assert_eq!(row().await.phase, SavedPhase::Running);
+
+    store
+        .begin_work(id("ia"), pausing, Some(saved.clone()))
+        .await
+        .unwrap();
+    store.mark_paused(id("ia"), at(20)).await.unwrap();
+    let paused = row().await;
+    assert_eq!(paused.phase, SavedPhase::Paused);
+    assert_eq!(paused.span.unwrap().end_at, at(20));
+    store.begin_resume(id("ia")).await.unwrap();
+    assert_eq!(row().await.process, None);
+    store.back_to_paused(id("ia")).await.unwrap();
+    assert_eq!(row().await.phase, SavedPhase::Paused);
+    store.begin_resume(id("ia")).await.unwrap();
+    store
+        .mark_resumed(id("ia"), process(2), at(30), at(90))
+        .await
+        .unwrap();
+    let resumed = row().await;
+    assert_eq!(resumed.phase, SavedPhase::Running);
+    assert_eq!(
+        (resumed.process, resumed.snapshot),
+        (Some(process(2)), None)
+    );
+    let span = Span {
+        started_at: at(10),
+        since: at(30),
+        end_at: at(90),
+    };
+    assert_eq!(resumed.span, Some(span));
+    store.mark_stopping(id("ia")).await.unwrap();
+    store.begin_resume(id("ia")).await.unwrap();
+    store.end_work(id("ia")).await.unwrap();
+    assert_eq!(row().await.phase, SavedPhase::Stopping);
+}
+
+#[tokio::test]
+async fn a_row_of_a_snapshot_comes_back_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let mut named = SavedCapture {
+        id: snapshot_id("s1"),
+        kind: Kind::Named,
+        sandbox: id("ia"),
+        whole: false,
+        memory: true,
+        checkpoint: None,
+        label: Some(Label {
+            family: snapshot_id("s1"),
+            name: Some("mine".to_owned()),
+            tag: "default".to_owned(),
+        }),
+        known: Some(known()),
+        created_at: at(5),
+    };
+    let checkpoint = SavedCapture {
+        id: snapshot_id("s2"),
+        kind: Kind::Checkpoint,
+        checkpoint: Some("before".to_owned()),
+        label: None,
+        known: None,
+        created_at: at(4),
+        ..named.clone()
+    };
+    store.insert_snapshot(named.clone()).await.unwrap();
+    store.insert_snapshot(checkpoint.clone()).await.unwrap();
+    assert!(store.named_snapshots().await.unwrap().is_empty());
+    store.mark_whole(snapshot_id("s1")).await.unwrap();
+    named.whole = true;
+    assert_eq!(store.named_snapshots().await.unwrap(), [named.clone()]);
+    let all = [checkpoint.clone(), named];
+    assert_eq!(store.snapshots().await.unwrap(), all);
+    assert_eq!(store.snapshots_of(id("ia")).await.unwrap(), all);
+    assert!(store.snapshots_of(id("ib")).await.unwrap().is_empty());
+    store.remove_snapshot(snapshot_id("s1")).await.unwrap();
+    assert_eq!(store.snapshots().await.unwrap(), [checkpoint]);
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_schema_is_read_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(super::FILE);
+    let db = rusqlite::Connection::open(&file).unwrap();
+    db.execute_batch(super::schema::VERSIONS[0]).unwrap();
+    db.pragma_update(None, "user_version", 1).unwrap();
+    let json = serde_json::to_string(&SavedFacts::V1(facts())).unwrap();
+    db.execute(
+        "INSERT INTO sandboxes VALUES ('ia', 'running', ?, 42, 4711, 7, 10, 20)",
+        [json],
+    )
+    .unwrap();
+    drop(db);
+    let store = Store::open(dir.path()).unwrap();
+    let row = store.sandboxes().await.unwrap().remove(0);
+    assert_eq!(row.phase, SavedPhase::Running);
+    assert_eq!(row.known, SavedFacts::V1(facts()).known());
+    let span = row.span.unwrap();
+    assert_eq!((span.since, span.end_at), (at(10), at(20)));
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@
 //! | `sandboxd_sandbox_creates_failed_total` | counter | |
 //! | `sandboxd_sandboxes_ended_total` | counter | `reason` |
 //! | `sandboxd_memory_promised_mebibytes`, `…_limit_mebibytes` | gauge | |
-//! | `sandboxd_create_stage_seconds` | histogram | `stage`: spawn, boot, agent, configure, total |
+//! | `sandboxd_create_stage_seconds` | histogram | `stage`: those of [`Stage`], and total |
+//! | `sandboxd_pool_takes_total` | counter | `outcome`: hit (a process waited), miss (one had to be started) |
 //! | `sandboxd_api_responses_total` | counter | `class`: 2xx, 3xx, 4xx, 5xx |
 //! | `sandboxd_proxy_requests_total` | counter | `outcome`: forwarded, refused, unreachable |
 //! | `sandboxd_proxy_active` | gauge | |
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::admission::{Limits, Used};
 use crate::lifecycle::state::Reason;
-use crate::machine::Stages;
+use crate::machine::stages::{Stage, Stages};
 use histogram::Histogram;
 
 /// How a request to a sandbox went.
@@ -42,27 +43,29 @@ pub struct Telemetry {
     created: AtomicU64,
     failed: AtomicU64,
     ended: [AtomicU64; Reason::ALL.len()],
-    stages: [Histogram; 5],
+    stages: [Histogram; Stage::ALL.len()],
+    total: Histogram,
+    takes: [AtomicU64; 2],
     responses: [AtomicU64; 4],
     proxied: [AtomicU64; 3],
     active: AtomicI64,
 }
 
-const STAGES: [&str; 5] = ["spawn", "boot", "agent", "configure", "total"];
-
 impl Telemetry {
     /// A sandbox was created.
     pub fn created(&self, stages: &Stages) {
         add(&self.created);
-        let named = stages.named();
-        let total = named.iter().map(|(_, time)| *time).sum();
-        for (histogram, time) in self.stages.iter().zip(
-            named
-                .into_iter()
-                .map(|(_, time)| time)
-                .chain(std::iter::once(total)),
-        ) {
-            histogram.record(time);
+        for (stage, histogram) in Stage::ALL.into_iter().zip(&self.stages) {
+            if let Some(time) = stages.of(stage) {
+                histogram.record(time);
+            }
+        }
+        self.total.record(stages.sum());
+        let [hits, misses] = &self.takes;
+        match (stages.of(Stage::Pool), stages.of(Stage::Spawn)) {
+            (_, Some(_)) => add(misses),
+            (Some(_), None) => add(hits),
+            (None, None) => {}
         }
     }
 
@@ -155,8 +158,20 @@ impl Telemetry {
             "histogram",
             "Time per stage of a create.",
         );
-        for (stage, histogram) in STAGES.iter().zip(&self.stages) {
-            histogram.render(out, "sandboxd_create_stage_seconds", stage);
+        let name = "sandboxd_create_stage_seconds";
+        for (stage, histogram) in Stage::ALL.into_iter().zip(&self.stages) {
+            histogram.render(out, name, stage.name());
+        }
+        self.total.render(out, name, "total");
+        metric(
+            out,
+            "pool_takes_total",
+            "counter",
+            "Starts, by whether a process waited for them.",
+        );
+        for (outcome, count) in ["hit", "miss"].iter().zip(&self.takes) {
+            let label = format!("{{outcome=\"{outcome}\"}}");
+            line(out, "pool_takes_total", &label, get(count));
         }
         metric(
             out,
@@ -223,19 +238,18 @@ fn line(out: &mut String, name: &str, labels: &str, value: impl std::fmt::Displa
 mod tests {
     use std::time::Duration;
 
-    use super::{Limits, Outcome, Reason, Stages, Telemetry, Used};
+    use super::{Limits, Outcome, Reason, Stage, Stages, Telemetry, Used};
 
     #[test]
     fn the_text_is_what_prometheus_reads() {
         let telemetry = Telemetry::default();
         let ms = Duration::from_millis;
-        telemetry.created(&Stages {
-            spawn: ms(3),
-            make: ms(30),
-            restored: false,
-            agent: ms(700),
-            configure: ms(2),
-        });
+        let mut stages = Stages::default();
+        stages.add(Stage::Spawn, ms(3));
+        stages.add(Stage::Boot, ms(30));
+        stages.add(Stage::Agent, ms(700));
+        stages.add(Stage::Configure, ms(2));
+        telemetry.created(&stages);
         telemetry.create_failed();
         telemetry.ended(Reason::Expired);
         telemetry.responded(http::StatusCode::CREATED);

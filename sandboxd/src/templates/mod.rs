@@ -208,6 +208,11 @@ impl Templates {
         self.by_name.get(&reference.name).cloned()
     }
 
+    /// The template with an id.
+    pub fn by_id(&self, id: &str) -> Option<Arc<Template>> {
+        self.in_order.iter().find(|t| t.id == id).cloned()
+    }
+
     /// All templates, by folder name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Template>> {
         self.in_order.iter()

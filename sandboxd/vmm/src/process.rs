@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -42,6 +44,17 @@ pub fn restrict() -> Result<(), ProcessError> {
         .map_err(failed("bound its file descriptors"))?;
     one_arena();
     Ok(())
+}
+
+/// Takes over the connected Unix socket that is standard input, and leaves `/dev/null` in its place.
+///
+/// # Errors
+/// When standard input is something else.
+pub fn take_stdin() -> io::Result<UnixStream> {
+    let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    stream.peer_addr()?;
+    nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
+    Ok(stream)
 }
 
 /// Leaves the session and process group of whoever started it, so that the end of that one is not the end of this one.

@@ -8,12 +8,13 @@ use crate::config::MachineConfig;
 use crate::control::server::Service;
 use crate::control::{
     Booted, ErrorCode, ExitReason, Hello, Op, PROTOCOL, Ready, Recorded, Request, Response,
-    RestoreArgs, Restored, RollbackArgs, SnapshotArgs, State, Stats, Timestamps, Verdict, judge,
+    RestoreArgs, Restored, RollbackArgs, SnapshotArgs, StageArgs, State, Stats, Timestamps,
+    Verdict, judge,
 };
 use crate::exit::{Exit, ExitCell};
 use crate::machine::{
-    BuildError, DeviceError, Machine, Options, Prepared, RollbackError, Shape, build, fits, plan,
-    restore,
+    BuildError, DeviceError, Machine, Options, Order, Prepared, RollbackError, Shape, build, fits,
+    plan, restore, stage, unstage,
 };
 use crate::process::{Status, monotonic_ns};
 use crate::snapshot::Opened;
@@ -27,6 +28,8 @@ pub struct MachineService {
     status: Status,
     state: State,
     prepared: Option<Box<Prepared>>,
+    /// The snapshot whose memory lies under what is prepared.
+    staged: Option<Box<Opened>>,
     machine: Option<Box<Machine>>,
     times: Timestamps,
 }
@@ -51,6 +54,7 @@ impl MachineService {
             status,
             state: State::Idle,
             prepared: None,
+            staged: None,
             machine: None,
             times,
         }
@@ -151,6 +155,39 @@ impl MachineService {
         }
     }
 
+    fn stage(&mut self, id: u64, args: &StageArgs) -> Response {
+        let mut watch = Stopwatch::start();
+        match self.try_stage(args, &mut watch) {
+            Ok(()) => {
+                let stages = watch.finish();
+                Response::ok(id, &Ready { stages })
+            }
+            Err(error) => {
+                if matches!(error, BuildError::Lay(_)) {
+                    let words = format!("the memory of the prepared machine is undefined: {error}");
+                    self.exit.set(ExitReason::Error, &words);
+                }
+                refuse_build(id, &error, ErrorCode::RestoreFailed)
+            }
+        }
+    }
+
+    fn try_stage(&mut self, args: &StageArgs, watch: &mut Stopwatch) -> Result<(), BuildError> {
+        let Some(prepared) = &self.prepared else {
+            return Err(BuildError::Lay(std::io::ErrorKind::NotFound.into()));
+        };
+        let opened = Opened::open(&args.dir)?;
+        fits(prepared, &opened)?;
+        watch.lap("open");
+        if self.staged.take().is_some() {
+            unstage(prepared)?;
+            watch.lap("blank");
+        }
+        stage(prepared, &opened, watch)?;
+        self.staged = Some(Box::new(opened));
+        Ok(())
+    }
+
     fn restore(&mut self, id: u64, args: &RestoreArgs) -> Response {
         self.times.boot_started_ns = monotonic_ns();
         let mut watch = Stopwatch::start();
@@ -158,6 +195,9 @@ impl MachineService {
             Ok((machine, name)) => {
                 self.machine = Some(Box::new(machine));
                 self.state = State::Paused;
+                if let Some(id) = &args.id {
+                    self.id.clone_from(id);
+                }
                 self.resume_if(args.resume);
                 watch.lap("resume");
                 self.restored(id, name, watch)
@@ -181,28 +221,44 @@ impl MachineService {
         args: &RestoreArgs,
         watch: &mut Stopwatch,
     ) -> Result<(Machine, String), BuildError> {
-        let opened = Opened::open(&args.dir)?;
+        let reuse = |staged: &Opened| staged.dir == args.dir && !args.record;
+        let reuse = self.staged.as_deref().is_some_and(reuse);
+        let found = match reuse {
+            true => None,
+            false => Some(Opened::open(&args.dir)?),
+        };
+        let none = || BuildError::Lay(std::io::ErrorKind::NotFound.into());
+        let opened = found.as_ref().or(self.staged.as_deref());
+        let opened = opened.ok_or_else(none)?;
         watch.lap("open");
         if args.verify {
             opened.verify_memory()?;
             watch.lap("verify");
         }
-        let config = plan(&opened, args)?;
+        let config = plan(opened, args)?;
         if self.prepared.is_none() {
             let shape = Shape::of(&opened.manifest.machine);
             let prepared = Prepared::new(shape, self.options, &self.exit)?;
             self.prepared = Some(Box::new(prepared));
             watch.lap("prepare");
         }
-        let fits = self
-            .prepared
-            .as_ref()
-            .map(|prepared| fits(prepared, &opened));
-        fits.transpose()?;
-        let Some(prepared) = self.prepared.take() else {
-            return Err(BuildError::Lay(std::io::ErrorKind::NotFound.into()));
+        if let Some(prepared) = &self.prepared {
+            fits(prepared, opened)?;
+        }
+        // Nothing is refused from here on.
+        let staged = self.staged.take();
+        let prepared = self.prepared.take().ok_or_else(none)?;
+        if staged.is_some() && !reuse {
+            unstage(&prepared)?;
+            watch.lap("blank");
+        }
+        let order = match (reuse, args.record) {
+            (true, _) => Order::Staged,
+            (false, true) => Order::Recorded,
+            (false, false) => Order::Whole,
         };
-        let machine = restore(*prepared, &opened, config, args.record, watch)?;
+        let opened = found.or(staged.map(|staged| *staged)).ok_or_else(none)?;
+        let machine = restore(*prepared, &opened, config, order, watch)?;
         Ok((machine, opened.manifest.id))
     }
 
@@ -309,6 +365,7 @@ impl MachineService {
                 Err(error) => refuse_build(id, &error, ErrorCode::BootFailed),
             },
             (Op::Prepare(shape), None) => self.prepare(id, *shape),
+            (Op::Stage(args), None) => self.stage(id, &args),
             (Op::Restore(args), None) => self.restore(id, &args),
             (Op::Snapshot(args), Some(_)) => self.snapshot(id, &args),
             (Op::Record, Some(_)) => self.record(id),
@@ -341,6 +398,13 @@ impl Service for MachineService {
             Verdict::Do => self.carry_out(id, op),
             Verdict::Already => Response::done(id),
             Verdict::Refuse => refuse(id, &op, self.state()),
+        }
+    }
+
+    fn starter_left(&mut self) {
+        if self.machine.is_none() {
+            let words = "whoever started the process left before there was a machine";
+            self.exit.set(ExitReason::Killed, words);
         }
     }
 }

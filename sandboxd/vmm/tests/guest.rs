@@ -137,6 +137,7 @@ impl Guest {
             dir: dir.to_owned(),
             disks: [("overlay".to_owned(), overlay)].into(),
             vsock: Some(self.path("vsock.sock")),
+            id: None,
             tap: None,
             serial: Some(SerialConfig {
                 path: self.path("serial.log"),

@@ -23,7 +23,7 @@ def create(api, body) -> httpx.Response:
         ({"templateID": "bad name!"}, "bad name!"),
         ({"templateID": "base", "network": {"allowOut": ["not a cidr/99"]}}, "not a cidr/99"),
         ({"templateID": "base", "volumeMounts": [{"name": "v", "path": "/v"}]}, "volumeMounts"),
-        ({"templateID": "base", "autoPause": True}, "autoPause"),
+        ({"templateID": "base", "autoPauseMemory": False}, "autoPauseMemory"),
         ({"templateID": "base", "iam": {"tokens": {"aws": {"audience": "a", "tokenType": "JWT-SVID"}}}}, "iam"),
     ],
 )

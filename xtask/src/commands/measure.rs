@@ -55,6 +55,9 @@ enum What {
         /// Made from this template.
         #[arg(long, default_value = "base")]
         template: String,
+        /// Pause after each, in milliseconds.
+        #[arg(long, default_value_t = 0)]
+        pause_ms: u32,
     },
     /// Rounds of checkpoint, rollback, snapshot, fork, pause and resume, each checked.
     Lifecycle {
@@ -108,7 +111,15 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
         Vec::from_iter(number.into_iter().chain(template))
     };
     let (name, mut words) = match &args.what {
-        What::Creates { number, template } => ("creates", common(*number, template)),
+        What::Creates {
+            number,
+            template,
+            pause_ms,
+        } => {
+            let mut words = common(*number, template);
+            words.extend(["--pause-ms".to_owned(), pause_ms.to_string()]);
+            ("creates", words)
+        }
         What::Lifecycle { number, template } => ("lifecycle", common(*number, template)),
         What::Clones { number, template } => ("clones", common(*number, template)),
         What::Density {

@@ -19,15 +19,15 @@ use crate::lab::{Lab, LabOptions};
 #[derive(Debug, Clone, clap::Args)]
 pub struct HostArgs {
     /// Run on this machine's own /dev/kvm; refused where the doctor finds it unusable.
-    #[arg(long, conflicts_with = "lab")]
+    #[arg(long, conflicts_with = "lab", global = true)]
     direct: bool,
 
     /// Run on the lab host, even where this machine could do it.
-    #[arg(long)]
+    #[arg(long, global = true)]
     lab: bool,
 
     /// Memory of the lab, in MiB, or with a G in GiB.
-    #[arg(long = "lab-memory", value_name = "SIZE", default_value = "8G", value_parser = lab::memory)]
+    #[arg(long = "lab-memory", global = true, value_name = "SIZE", default_value = "8G", value_parser = lab::memory)]
     memory_mib: u32,
 }
 

@@ -1,12 +1,12 @@
-//! How long a sandbox lives: timeout, refreshes, connect.
+//! How long a sandbox lives: timeout, refreshes, connect. Connecting to a paused sandbox resumes it.
 //!
 //! | call | deadline |
 //! |---|---|
 //! | `timeout` | now + seconds, nearer or farther; 0 ends the sandbox |
 //! | `refreshes` | now + seconds where that is later |
-//! | `connect` | now + seconds where that is later; otherwise unchanged to the byte |
+//! | `connect` | now + seconds where that is later; otherwise unchanged to the byte; of a paused one now + seconds |
 //!
-//! No deadline lies beyond the start plus the longest life that the server allows.
+//! No deadline lies beyond the start (or the last resume) plus the longest life that the server allows.
 
 mod handlers;
 pub mod wire;
@@ -25,7 +25,7 @@ pub const ROUTES: &[Route] = &[
         query: &[],
         access: Access::Key,
         success: &[(204, Shape::Empty)],
-        refusals: &[400, 404],
+        refusals: &[400, 404, 409],
         handler: || post(handlers::timeout),
     },
     Route {
@@ -36,7 +36,7 @@ pub const ROUTES: &[Route] = &[
         query: &[],
         access: Access::Key,
         success: &[(204, Shape::Empty)],
-        refusals: &[400, 404],
+        refusals: &[400, 404, 409],
         handler: || post(handlers::refresh),
     },
     Route {
@@ -46,8 +46,8 @@ pub const ROUTES: &[Route] = &[
         body: Some("ConnectRequest"),
         query: &[],
         access: Access::Key,
-        success: &[(200, Shape::One("Sandbox"))],
-        refusals: &[400, 404, 409],
+        success: &[(200, Shape::One("Sandbox")), (201, Shape::One("Sandbox"))],
+        refusals: &[400, 404, 409, 429, 503, 504],
         handler: || post(handlers::connect_v2),
     },
     Route {
@@ -57,8 +57,8 @@ pub const ROUTES: &[Route] = &[
         body: Some("ConnectRequest"),
         query: &[],
         access: Access::Key,
-        success: &[(200, Shape::One("Sandbox"))],
-        refusals: &[400, 404, 409],
+        success: &[(200, Shape::One("Sandbox")), (201, Shape::One("Sandbox"))],
+        refusals: &[400, 404, 409, 429, 503, 504],
         handler: || post(handlers::connect_v1),
     },
 ];

@@ -37,7 +37,8 @@ pub struct RefreshRequest {
 pub struct ConnectRequest {
     /// Seconds from now; required in the first version, 300 in the second.
     pub timeout: Option<i64>,
-    /// Whether a paused sandbox keeps its memory; without a meaning for a running one.
+    /// Whether a paused sandbox goes on with its memory (the default) or boots from its disk; without a meaning for a
+    /// running one.
     pub memory: Option<bool>,
 }
 

@@ -49,12 +49,19 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
     metadata: BTreeMap<String, String>,
-    running: bool,
+    states: States,
     started_after: Option<Moment>,
     template: Option<String>,
     order: Order,
     behind: Option<Mark>,
     limit: usize,
+}
+
+/// Which sandboxes are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct States {
+    running: bool,
+    paused: bool,
 }
 
 /// A place in an ordered list.
@@ -110,7 +117,7 @@ impl PageQuery {
         let behind = self.next_token.as_deref().filter(|token| !token.is_empty());
         Ok(Selection {
             metadata: metadata(self.metadata.as_deref())?,
-            running: includes_running(self.state.as_deref())?,
+            states: States::read(self.state.as_deref())?,
             started_after,
             template,
             order,
@@ -125,7 +132,10 @@ impl RunningQuery {
     pub fn check(self) -> Result<Selection, ApiError> {
         Ok(Selection {
             metadata: metadata(self.metadata.as_deref())?,
-            running: true,
+            states: States {
+                running: true,
+                paused: false,
+            },
             started_after: None,
             template: None,
             order: Order::Desc,
@@ -142,7 +152,7 @@ impl Selection {
             .into_iter()
             .filter(|view| self.selects(view))
             .collect();
-        let total_running = views.len();
+        let total_running = views.iter().filter(|v| v.paused.is_none()).count();
         views.sort_by(|a, b| self.compare(&Mark::of(a), &Mark::of(b)));
         if let Some(mark) = &self.behind {
             views.retain(|view| self.compare(&Mark::of(view), mark) == Ordering::Greater);
@@ -159,7 +169,11 @@ impl Selection {
 
     fn selects(&self, view: &View) -> bool {
         let facts = &view.facts;
-        self.running
+        let state = match view.paused {
+            None => self.states.running,
+            Some(_) => self.states.paused,
+        };
+        state
             && self
                 .metadata
                 .iter()
@@ -167,10 +181,9 @@ impl Selection {
             && self
                 .started_after
                 .is_none_or(|after| view.span.started_at >= after)
-            && self
-                .template
-                .as_ref()
-                .is_none_or(|name| facts.template_id == *name || facts.alias.as_ref() == Some(name))
+            && self.template.as_ref().is_none_or(|name| {
+                facts.shown_template() == name || facts.shown_alias() == Some(name)
+            })
     }
 
     /// Start time in the order asked for; equal ones by id.
@@ -216,18 +229,22 @@ impl Mark {
     }
 }
 
-/// Whether running sandboxes are asked for. No sandbox is ever paused yet, so that a list of paused ones is empty.
-fn includes_running(state: Option<&str>) -> Result<bool, ApiError> {
-    let Some(states) = state else { return Ok(true) };
-    let mut running = false;
-    for state in states.split(',') {
-        match state.trim() {
-            "running" => running = true,
-            "paused" => {}
-            _ => return Err(bad("state", "it must be a list of running and paused")),
+impl States {
+    fn read(text: Option<&str>) -> Result<Self, ApiError> {
+        let all = text.is_none();
+        let mut states = Self {
+            running: all,
+            paused: all,
+        };
+        for state in text.into_iter().flat_map(|states| states.split(',')) {
+            match state.trim() {
+                "running" => states.running = true,
+                "paused" => states.paused = true,
+                _ => return Err(bad("state", "it must be a list of running and paused")),
+            }
         }
+        Ok(states)
     }
-    Ok(running)
 }
 
 /// The metadata filter, as the SDKs write it: keys and values percent-encoded, joined as a query string (which encodes

@@ -43,7 +43,7 @@ async fn entries(
     let events = store
         .events(id.clone(), Moment::from_micros(0), EVENTS)
         .await?;
-    if events.is_empty() && app.manager.running(&id).is_none() {
+    if events.is_empty() && app.manager.known(&id).is_none() {
         return Err(ApiError::NoSandbox(id.to_string()));
     }
     Ok(selection.select(events))

@@ -17,9 +17,9 @@ pub async fn of_one(
     Params(window): Params<Window>,
 ) -> Result<Response, ApiError> {
     let gone = || ApiError::NoSandbox(id.to_string());
-    let sandbox = app.manager.running(&id).ok_or_else(gone)?;
+    let sandbox = app.manager.known(&id).ok_or_else(gone)?;
     if sampling::sample(&sandbox).await.is_err() && sandbox.samples().is_empty() {
-        let still_there = app.manager.running(&id).is_some();
+        let still_there = app.manager.known(&id).is_some();
         return Err(if still_there {
             ApiError::GuestSilent(id.to_string())
         } else {
@@ -38,7 +38,7 @@ pub async fn of_many(
 ) -> Result<Response, ApiError> {
     let mut sandboxes = BTreeMap::new();
     for id in ids.check()? {
-        let Some(sandbox) = app.manager.running(&id) else {
+        let Some(sandbox) = app.manager.known(&id) else {
             continue;
         };
         if sandbox.samples().is_empty() {

@@ -18,7 +18,7 @@ pub async fn replace(
     let update = body.value;
     let policy = update.check(app.default_egress)?;
     let gone = || ApiError::NoSandbox(id.to_string());
-    let sandbox = app.manager.running(&id).ok_or_else(gone)?;
+    let sandbox = app.manager.known(&id).ok_or_else(gone)?;
     let former = sandbox.lock().network.wire.clone();
     let wire = shown(former.as_ref(), &update);
     let replaced = app
@@ -26,7 +26,8 @@ pub async fn replace(
         .set_network(&id, policy, update.allow_internet_access, wire)
         .await;
     replaced.map_err(|error| match error {
-        NetworkError::NotRunning => gone(),
+        NetworkError::NotFound => gone(),
+        NetworkError::NotRunning => ApiError::NotRunning(id.to_string()),
         other => other.into(),
     })?;
     Ok(no_content())

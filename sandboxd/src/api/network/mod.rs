@@ -16,7 +16,7 @@ pub const ROUTES: &[Route] = &[Route {
     query: &[],
     access: Access::Key,
     success: &[(204, Shape::Empty)],
-    refusals: &[400, 404],
+    refusals: &[400, 404, 409],
     handler: || put(handlers::replace),
 }];
 

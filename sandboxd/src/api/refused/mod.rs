@@ -29,16 +29,10 @@ macro_rules! refused {
 
 /// The routes that are refused.
 pub const ROUTES: &[Route] = refused! {
-    POST "/sandboxes/{sandboxID}/pause" "Pausing a sandbox"
-    POST "/sandboxes/{sandboxID}/resume" "Resuming a paused sandbox"
-    POST "/sandboxes/{sandboxID}/snapshots" "Taking a snapshot of a sandbox"
-    POST "/sandboxes/{sandboxID}/fork" "Forking a sandbox"
-    GET "/snapshots" "Listing snapshots"
     POST "/v3/templates" "Building a template through the API"
     POST "/v2/templates" "Building a template through the API"
     POST "/templates" "Building a template through the API"
     POST "/templates/{templateID}" "Building a template through the API"
-    DELETE "/templates/{templateID}" "Deleting a template or a snapshot"
     PATCH "/templates/{templateID}" "Changing a template"
     PATCH "/v2/templates/{templateID}" "Changing a template"
     GET "/templates/{templateID}/files/{hash}" "Building a template through the API"

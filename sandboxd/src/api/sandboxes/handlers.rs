@@ -1,16 +1,19 @@
 //! Create, show, kill.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 
-use super::wire::{CreateRequest, Sandbox, SandboxDetail, Version};
+use super::wire::{Base, CreateRequest, Sandbox, SandboxDetail, Version, reference, unknown};
 use crate::api::error::ApiError;
 use crate::api::extract::{Body, Id};
+use crate::api::timing::{Watch, timed};
 use crate::api::{App, no_content};
 use crate::ids::SandboxId;
-use crate::lifecycle::manager::{Created, Spec};
-use crate::machine::Stages;
+use crate::lifecycle::create::{Created, Spec};
+use crate::machine::Source;
 use crate::moment::Moment;
 use crate::store::idempotency::Begin;
 
@@ -21,9 +24,10 @@ pub async fn create_v1(
     State(app): State<App>,
     body: Body<CreateRequest>,
 ) -> Result<Response, ApiError> {
-    let spec = check(&app, body.value, Version::V1)?;
+    let watch = Watch::start();
+    let spec = check(&app, body.value, Version::V1).await?;
     let created = app.manager.create(new_id()?, spec, false).await?;
-    Ok(answer(&app, &created))
+    Ok(answer(&app, &created, watch))
 }
 
 pub async fn create_v2(
@@ -31,12 +35,13 @@ pub async fn create_v2(
     headers: HeaderMap,
     body: Body<CreateRequest>,
 ) -> Result<Response, ApiError> {
+    let watch = Watch::start();
     let key = idempotency_key(&headers)?;
-    let spec = check(&app, body.value, Version::V2)?;
+    let spec = check(&app, body.value, Version::V2).await?;
     let id = new_id()?;
     let Some(key) = key else {
         let created = app.manager.create(id, spec, false).await?;
-        return Ok(answer(&app, &created));
+        return Ok(answer(&app, &created, watch));
     };
     let begun = app
         .manager
@@ -49,7 +54,7 @@ pub async fn create_v2(
         Begin::Mismatch => Err(ApiError::KeyReused),
         Begin::Fresh => {
             // A task of its own, so that the key gets its outcome even when this client goes away.
-            let task = tokio::spawn(create_with_key(app, id, spec, key));
+            let task = tokio::spawn(create_with_key(app, id, spec, key, watch));
             task.await.map_err(|error| ApiError::internal(&error))?
         }
     }
@@ -60,6 +65,7 @@ async fn create_with_key(
     id: SandboxId,
     spec: Spec,
     key: String,
+    watch: Watch,
 ) -> Result<Response, ApiError> {
     let store = app.manager.store().clone();
     match app.manager.create(id, spec, true).await {
@@ -67,7 +73,7 @@ async fn create_with_key(
             let sandbox = Sandbox::new(&created.view, app.domain.as_deref());
             let json = serde_json::to_string(&sandbox).map_err(|e| ApiError::internal(&e))?;
             store.finish(key, json).await?;
-            Ok(answer(&app, &created))
+            Ok(answer(&app, &created, watch))
         }
         Err(error) => {
             store.abandon(key).await?;
@@ -77,7 +83,7 @@ async fn create_with_key(
 }
 
 pub async fn show(State(app): State<App>, Id(id): Id) -> Result<Response, ApiError> {
-    let sandbox = app.manager.running(&id);
+    let sandbox = app.manager.known(&id);
     let view = sandbox.and_then(|sandbox| sandbox.view());
     let view = view.ok_or_else(|| ApiError::NoSandbox(id.to_string()))?;
     let detail = SandboxDetail::new(&view, app.domain.as_deref());
@@ -91,13 +97,30 @@ pub async fn kill(State(app): State<App>, Id(id): Id) -> Result<Response, ApiErr
     Ok(no_content())
 }
 
-fn check(app: &App, request: CreateRequest, version: Version) -> Result<Spec, ApiError> {
+async fn check(app: &App, request: CreateRequest, version: Version) -> Result<Spec, ApiError> {
+    request.refuse_unsupported()?;
+    let base = base(app, &request.template_id).await?;
     request.check(
         version,
-        &app.templates,
+        base,
         app.manager.bounds().longest_life,
         app.default_egress,
     )
+}
+
+/// The template or snapshot that a request names.
+async fn base(app: &App, name: &str) -> Result<Base, ApiError> {
+    let reference = reference(name)?;
+    if let Some(template) = app.templates.resolve(&reference) {
+        return Ok(Base {
+            template,
+            source: Source::Template,
+            origin: None,
+            env: BTreeMap::new(),
+        });
+    }
+    let snapshot = crate::api::snapshot::find(app, &reference).await?;
+    snapshot.ok_or_else(|| unknown(name))
 }
 
 fn new_id() -> Result<SandboxId, ApiError> {
@@ -122,20 +145,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     Ok(Some(key.to_owned()))
 }
 
-fn answer(app: &App, created: &Created) -> Response {
+/// A sandbox that was created or resumed, with the stages of its start.
+pub fn answer(app: &App, created: &Created, watch: Watch) -> Response {
     let sandbox = Sandbox::new(&created.view, app.domain.as_deref());
-    let mut response = (StatusCode::CREATED, axum::Json(sandbox)).into_response();
-    if let Ok(value) = HeaderValue::from_str(&server_timing(&created.stages)) {
-        response.headers_mut().insert("server-timing", value);
-    }
-    response
-}
-
-/// The stages of a create as a `Server-Timing` header (W3C Server Timing; durations in milliseconds).
-fn server_timing(stages: &Stages) -> String {
-    let named = stages.named();
-    let entries = named.map(|(name, time)| format!("{name};dur={:.3}", time.as_secs_f64() * 1e3));
-    entries.join(", ")
+    let response = (StatusCode::CREATED, axum::Json(sandbox)).into_response();
+    timed(response, &created.stages, watch)
 }
 
 fn repeated(json: String) -> Response {

@@ -4,7 +4,7 @@
 //! gives 300 seconds and is always secured. An option that is known but not supported is refused by its name, unless
 //! its value is the one that means "off".
 
-mod handlers;
+pub mod handlers;
 pub mod wire;
 
 use axum::routing::{get, post};

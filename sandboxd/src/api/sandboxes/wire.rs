@@ -1,18 +1,22 @@
 //! Bodies of creates and of sandboxes, and the rules about them. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::api::checkpoints::wire::AutoCheckpoint;
 use crate::api::error::ApiError;
 use crate::egress::options::{NetworkRequest, is_empty};
 use crate::egress::{Options, Verdict};
-use crate::lifecycle::manager::Spec;
-use crate::lifecycle::sandbox::{Network, View};
+use crate::lifecycle::create::Spec;
+use crate::lifecycle::sandbox::{Network, Origin, PauseMode, View};
+use crate::lifecycle::state::OnTimeout as End;
+use crate::machine::Source;
 use crate::moment::Moment;
-use crate::templates::{Reference, Templates};
+use crate::templates::{Reference, Template};
 
 /// A constant that older clients expect; they append it to the sandbox id.
 pub const CLIENT_ID: &str = "6532622b";
@@ -33,17 +37,19 @@ pub enum Version {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CreateRequest {
-    /// Id or alias of the template, with an optional `:tag`.
+    /// Id or alias of the template, or a snapshot, with an optional `:tag`.
     #[serde(rename = "templateID")]
     pub template_id: String,
     /// Seconds to live, at least 1; 300 when absent (15 in the first version).
     pub timeout: Option<i64>,
-    /// Not supported; must be absent or false.
+    /// Whether the sandbox is paused at the end of its time, instead of killed.
     pub auto_pause: Option<bool>,
-    /// Not supported; must be absent or true.
+    /// Whether it is paused with its memory then (the default), or with its disk alone.
     pub auto_pause_memory: Option<bool>,
-    /// Not supported; must be absent or disabled.
+    /// Whether traffic wakes it.
     pub auto_resume: Option<AutoResume>,
+    /// Checkpoints that are taken without being asked for (not in E2B's API).
+    pub auto_checkpoint: Option<AutoCheckpoint>,
     /// Whether the sandbox's services ask for a token; always in the second version.
     pub secure: Option<bool>,
     /// Whether the sandbox may reach the internet; the server's default when absent.
@@ -61,6 +67,19 @@ pub struct CreateRequest {
     pub iam: Option<Value>,
     /// Not supported; must be absent or empty.
     pub volume_mounts: Option<Value>,
+}
+
+/// What a sandbox begins from.
+#[derive(Clone, Debug)]
+pub struct Base {
+    /// Its template.
+    pub template: Arc<Template>,
+    /// Its contents.
+    pub source: Source,
+    /// The snapshot that it is created from.
+    pub origin: Option<Origin>,
+    /// Environment that it has already.
+    pub env: BTreeMap<String, String>,
 }
 
 /// `autoResume` of a create request.
@@ -117,7 +136,7 @@ pub struct ListedSandbox {
     /// When it began to run.
     #[schema(value_type = String)]
     pub started_at: Moment,
-    /// When it will be ended.
+    /// When it will be ended; when it was paused, of a paused one.
     #[schema(value_type = String)]
     pub end_at: Moment,
     /// Virtual processors.
@@ -130,7 +149,7 @@ pub struct ListedSandbox {
     pub disk_size_mb: u32,
     /// Labels of the client.
     pub metadata: BTreeMap<String, String>,
-    /// `running`.
+    /// Whether it runs.
     pub state: State,
     /// Version of the sandbox's services.
     pub envd_version: String,
@@ -155,6 +174,19 @@ pub struct SandboxDetail {
     pub network: Option<Value>,
     /// What happens at the end of its time.
     pub lifecycle: Lifecycle,
+    /// What was kept of it, while it is paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause_mode: Option<ShownPauseMode>,
+}
+
+/// What was kept of a paused sandbox.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ShownPauseMode {
+    /// Memory and disk.
+    Full,
+    /// The disk.
+    Filesystem,
 }
 
 /// What happens at the end of a sandbox's time.
@@ -163,7 +195,7 @@ pub struct SandboxDetail {
 pub struct Lifecycle {
     /// Whether traffic wakes it.
     pub auto_resume: bool,
-    /// `kill`.
+    /// Killed or paused.
     pub on_timeout: OnTimeout,
 }
 
@@ -173,6 +205,8 @@ pub struct Lifecycle {
 pub enum OnTimeout {
     /// The sandbox is killed.
     Kill,
+    /// The sandbox is paused.
+    Pause,
 }
 
 /// State of a sandbox.
@@ -189,10 +223,10 @@ impl Sandbox {
     /// A sandbox as create and connect show it.
     pub fn new(view: &View, domain: Option<&str>) -> Self {
         Self {
-            template_id: view.facts.template_id.clone(),
+            template_id: view.facts.shown_template().to_owned(),
             sandbox_id: view.id.to_string(),
             client_id: CLIENT_ID.to_owned(),
-            alias: view.facts.alias.clone(),
+            alias: view.facts.shown_alias().map(str::to_owned),
             envd_version: agent_protocol::ENVD_VERSION.to_owned(),
             envd_access_token: view.facts.access_token.clone(),
             traffic_access_token: view.facts.traffic_token.clone(),
@@ -205,8 +239,8 @@ impl From<&View> for ListedSandbox {
     fn from(view: &View) -> Self {
         let facts = &view.facts;
         Self {
-            template_id: facts.template_id.clone(),
-            alias: facts.alias.clone(),
+            template_id: facts.shown_template().to_owned(),
+            alias: facts.shown_alias().map(str::to_owned),
             sandbox_id: view.id.to_string(),
             client_id: CLIENT_ID.to_owned(),
             started_at: view.span.started_at,
@@ -215,7 +249,10 @@ impl From<&View> for ListedSandbox {
             memory_mb: facts.memory_mib,
             disk_size_mb: facts.disk_mib,
             metadata: facts.metadata.clone(),
-            state: State::Running,
+            state: match view.paused {
+                None => State::Running,
+                Some(_) => State::Paused,
+            },
             envd_version: agent_protocol::ENVD_VERSION.to_owned(),
         }
     }
@@ -231,9 +268,16 @@ impl SandboxDetail {
             domain: domain.map(str::to_owned),
             network: view.network.wire.clone(),
             lifecycle: Lifecycle {
-                auto_resume: false,
-                on_timeout: OnTimeout::Kill,
+                auto_resume: view.facts.auto_resume,
+                on_timeout: match view.on_timeout {
+                    End::Kill => OnTimeout::Kill,
+                    End::Pause { .. } => OnTimeout::Pause,
+                },
             },
+            pause_mode: view.paused.map(|mode| match mode {
+                PauseMode::Full => ShownPauseMode::Full,
+                PauseMode::Filesystem => ShownPauseMode::Filesystem,
+            }),
         }
     }
 }
@@ -243,11 +287,10 @@ impl CreateRequest {
     pub fn check(
         self,
         version: Version,
-        templates: &Templates,
+        base: Base,
         longest_life: u32,
         default_egress: Verdict,
     ) -> Result<Spec, ApiError> {
-        self.refuse_unsupported()?;
         let default = match version {
             Version::V1 => 15,
             Version::V2 => 300,
@@ -277,6 +320,7 @@ impl CreateRequest {
                 "a sandbox without public traffic must be secure",
             ));
         }
+        let auto_resume = self.auto_resume.is_some_and(|auto| auto.enabled);
         let env = self.env_vars.unwrap_or_default();
         let metadata = self.metadata.unwrap_or_default();
         pairs("metadata", &metadata)?;
@@ -290,11 +334,22 @@ impl CreateRequest {
         }
         let wire = (network != NetworkRequest::default())
             .then(|| serde_json::to_value(&network).unwrap_or_default());
+        let on_timeout = on_timeout(self.auto_pause, self.auto_pause_memory, auto_resume)?;
+        let auto_checkpoint = self
+            .auto_checkpoint
+            .map(AutoCheckpoint::check)
+            .transpose()?;
         Ok(Spec {
-            template: template(&self.template_id, templates)?,
+            template: base.template,
+            source: base.source,
+            origin: base.origin,
             timeout,
+            on_timeout,
+            auto_resume,
+            auto_checkpoint,
             metadata,
-            env,
+            // As in the guest, where the agent adds what it is told to what it has.
+            env: base.env.into_iter().chain(env).collect(),
             secure,
             public: options.allow_public_traffic,
             mask_request_host: options.mask_request_host,
@@ -306,15 +361,14 @@ impl CreateRequest {
         })
     }
 
-    fn refuse_unsupported(&self) -> Result<(), ApiError> {
+    /// Refuses what this server does not support.
+    pub fn refuse_unsupported(&self) -> Result<(), ApiError> {
         let off = |value: &Option<Value>| value.as_ref().is_none_or(is_empty);
         let no_tokens = self
             .iam
             .as_ref()
             .is_none_or(|iam| is_empty(iam) || *iam == serde_json::json!({"tokens": {}}));
         let unsupported = [
-            ("autoPause", self.auto_pause == Some(true)),
-            ("autoResume", self.auto_resume.is_some_and(|a| a.enabled)),
             ("mcp", self.mcp.is_some()),
             ("iam", !no_tokens),
             ("volumeMounts", !off(&self.volume_mounts)),
@@ -322,28 +376,41 @@ impl CreateRequest {
         if let Some((name, _)) = unsupported.into_iter().find(|(_, asked)| *asked) {
             return Err(ApiError::Option(name));
         }
-        if self.auto_pause_memory == Some(false) {
-            return Err(field(
-                "autoPauseMemory",
-                "it has a meaning only with autoPause",
-            ));
-        }
         Ok(())
     }
 }
 
-/// Finds the template that a request names.
-fn template(
-    name: &str,
-    templates: &Templates,
-) -> Result<std::sync::Arc<crate::templates::Template>, ApiError> {
-    let reference = Reference::parse(name).ok_or_else(|| {
+/// What becomes of a sandbox at the end of its time.
+fn on_timeout(
+    auto_pause: Option<bool>,
+    memory: Option<bool>,
+    auto_resume: bool,
+) -> Result<End, ApiError> {
+    match (auto_pause.unwrap_or(false), memory.unwrap_or(true)) {
+        (false, true) => Ok(End::Kill),
+        (false, false) => Err(field(
+            "autoPauseMemory",
+            "it has a meaning only with autoPause",
+        )),
+        (true, false) if auto_resume => Err(field(
+            "autoPauseMemory",
+            "traffic wakes only sandboxes that are paused with their memory",
+        )),
+        (true, memory) => Ok(End::Pause { memory }),
+    }
+}
+
+/// The reference in a request.
+pub fn reference(name: &str) -> Result<Reference, ApiError> {
+    Reference::parse(name).ok_or_else(|| {
         let why = format!("`{}` is not the name of a template", shortened(name));
         field("templateID", &why)
-    })?;
-    templates
-        .resolve(&reference)
-        .ok_or_else(|| ApiError::NoTemplate(shortened(name)))
+    })
+}
+
+/// A name that is not known.
+pub fn unknown(name: &str) -> ApiError {
+    ApiError::NoTemplate(shortened(name))
 }
 
 /// A number of seconds between `least` and `most`.

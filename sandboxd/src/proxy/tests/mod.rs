@@ -3,6 +3,7 @@
 mod ends;
 mod passing;
 mod routing;
+mod waking;
 
 use std::net::SocketAddr;
 

@@ -138,7 +138,7 @@ async fn private_ports_ask_for_their_token_and_masks_change_the_host() {
         wrong.json()["message"],
         "The header e2b-traffic-access-token is invalid"
     );
-    let sandbox = rig.client.manager.running(&rig.id).unwrap();
+    let sandbox = rig.client.manager.known(&rig.id).unwrap();
     let token = sandbox.facts.traffic_token.clone().unwrap();
     let right = rig.send(with(&token)).await;
     assert_eq!(right.status, 200);
@@ -160,7 +160,7 @@ async fn a_signed_url_finds_its_sandbox_without_being_told() {
     let rig = Rig::new().await;
     let other = rig.client.create(json!({})).await;
     rig.serve(49_983, echo()).await;
-    let sandbox = rig.client.manager.running(&rig.id).unwrap();
+    let sandbox = rig.client.manager.known(&rig.id).unwrap();
     let token = sandbox.facts.access_token.clone().unwrap();
     let digest = sha2::Sha256::digest(format!("a.txt:read::{token}"));
     let signature = base64::engine::general_purpose::STANDARD_NO_PAD.encode(digest);

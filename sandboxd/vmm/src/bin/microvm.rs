@@ -43,6 +43,10 @@ struct Serve {
     /// Unix socket to make and to take control requests from.
     #[arg(long)]
     control: PathBuf,
+    /// Standard input is a connected Unix socket: take control requests from it too, and end when it closes before there is
+    /// a machine.
+    #[arg(long)]
+    control_stdin: bool,
 }
 
 #[derive(Subcommand)]
@@ -124,7 +128,11 @@ fn run(cli: Cli, started_ns: u64) -> Result<Exit, Box<dyn std::error::Error>> {
                 serial_stdout: false,
                 seccomp: true,
             };
-            (service(&serve.id, options), Server::bind(&serve.control)?)
+            let mut server = Server::bind(&serve.control)?;
+            if serve.control_stdin {
+                server.begin_with(process::take_stdin()?)?;
+            }
+            (service(&serve.id, options), server)
         }
         (None, None) => return Err("give --id and --control, or the subcommand run".into()),
     };

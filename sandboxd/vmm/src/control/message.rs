@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{PROTOCOL, RestoreArgs, RollbackArgs, SnapshotArgs, State};
+use super::{PROTOCOL, RestoreArgs, RollbackArgs, SnapshotArgs, StageArgs, State};
 use crate::config::MachineConfig;
 use crate::machine::Shape;
 
@@ -29,6 +29,8 @@ pub enum Op {
     Snapshot(Box<SnapshotArgs>),
     /// Do ahead what needs no contents.
     Prepare(Box<Shape>),
+    /// Do ahead what a snapshot's memory needs.
+    Stage(Box<StageArgs>),
     /// Go on as a machine that was written down.
     Restore(Box<RestoreArgs>),
     /// Note which pages the guest touched since it was restored.
@@ -49,6 +51,7 @@ impl Op {
             Op::Kill => "kill",
             Op::Snapshot(_) => "snapshot",
             Op::Prepare(_) => "prepare",
+            Op::Stage(_) => "stage",
             Op::Restore(_) => "restore",
             Op::Record => "record",
             Op::Rollback(_) => "rollback",
@@ -117,6 +120,7 @@ impl Request {
             "boot" => return raw.with_args(ErrorCode::BadConfig, Op::Boot),
             "snapshot" => return raw.with_args(ErrorCode::BadRequest, Op::Snapshot),
             "prepare" => return raw.with_args(ErrorCode::BadConfig, Op::Prepare),
+            "stage" => return raw.with_args(ErrorCode::BadRequest, Op::Stage),
             "restore" => return raw.with_args(ErrorCode::BadRequest, Op::Restore),
             "rollback" => return raw.with_args(ErrorCode::BadRequest, Op::Rollback),
             "pause" => Op::Pause,
@@ -151,6 +155,7 @@ impl Request {
             Op::Boot(args) => serde_json::to_value(args).ok(),
             Op::Snapshot(args) => serde_json::to_value(args).ok(),
             Op::Prepare(args) => serde_json::to_value(args).ok(),
+            Op::Stage(args) => serde_json::to_value(args).ok(),
             Op::Restore(args) => serde_json::to_value(args).ok(),
             Op::Rollback(args) => serde_json::to_value(args).ok(),
             Op::Hello | Op::Pause | Op::Resume | Op::Stats | Op::Kill | Op::Record => None,
@@ -319,7 +324,7 @@ pub struct Hello {
     pub protocol: u32,
     /// Process id.
     pub pid: u32,
-    /// The `--id` that the process was started with.
+    /// The `--id` that the process was started with, or the name that a `restore` gave it since.
     pub id: String,
     /// Where the machine is.
     pub state: State,

@@ -11,6 +11,7 @@
 //!   idle ──boot──► running ◄──pause/resume──► paused          any ──kill, guest exit──► exited (the process ends)
 //!     │               ▲                        ▲  └─snapshot─┘
 //!     └──prepare──► prepared ──restore──► running, or paused        running, paused ──rollback──► running, or paused
+//!                    └─stage─┘
 //! ```
 //!
 //! | op | args | ok | allowed in |
@@ -22,9 +23,13 @@
 //! | `kill` | – | `{}`, then the process ends with status 0 | any state |
 //! | `snapshot` | [`SnapshotArgs`] | [`Snapshotted`] | paused |
 //! | `prepare` | [`Shape`](crate::machine::Shape) | [`Ready`] | idle |
+//! | `stage` | [`StageArgs`] | [`Ready`]: a `restore` of this snapshot finds its memory in place; one of another snapshot works too | prepared |
 //! | `restore` | [`RestoreArgs`] | [`Restored`] | prepared; idle (it prepares first) |
 //! | `record` | – | [`Recorded`]: the pages touched since a `restore` with `record` are noted in its folder | running, paused |
 //! | `rollback` | [`RollbackArgs`] | [`Restored`] | running, paused |
+//!
+//! A process may be started with a connection instead of having to be connected to (`--control-stdin`). When that one closes before
+//! there is a machine, the process ends: nobody will come for it.
 //!
 //! What fails changes nothing, with two exceptions: a `restore` that fails in `prepared` after snapshot and arguments were
 //! accepted, and a `rollback` that fails on its way, end the process (`exited`, reason `error`): the one has used up what was
@@ -45,6 +50,7 @@ pub use self::message::{
 };
 pub use self::snapshot::{
     DiskOverride, Ready, Recorded, RestoreArgs, Restored, RollbackArgs, SnapshotArgs, Snapshotted,
+    StageArgs,
 };
 pub use self::state::{State, Verdict, judge};
 

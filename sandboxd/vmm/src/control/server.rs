@@ -37,6 +37,9 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 pub trait Service {
     /// Answers one request.
     fn answer(&mut self, request: Request) -> Response;
+
+    /// The connection that the process was started with is closed.
+    fn starter_left(&mut self);
 }
 
 /// Why the socket failed.
@@ -88,6 +91,20 @@ impl Server {
         Ok(server)
     }
 
+    /// Takes requests from `stream`, the connection that the process was started with.
+    ///
+    /// # Errors
+    /// When the stream cannot be used without waiting.
+    pub fn begin_with(&mut self, stream: UnixStream) -> io::Result<()> {
+        stream.set_nonblocking(true)?;
+        let connection = Connection {
+            starter: true,
+            ..Connection::new(stream)
+        };
+        self.connections.push(connection);
+        Ok(())
+    }
+
     /// Serves until there is a reason to end, and returns it.
     ///
     /// # Errors
@@ -111,6 +128,9 @@ impl Server {
             }
             for index in ready.connections {
                 self.connections[index].serve(service);
+            }
+            if self.connections.iter().any(|c| c.starter && !c.open()) {
+                service.starter_left();
             }
             self.connections.retain(Connection::open);
             if ready.listener {
@@ -211,6 +231,8 @@ struct Connection {
     /// Nothing more is read; what waits is still written.
     finished: bool,
     broken: bool,
+    /// Whether the process was started with it.
+    starter: bool,
 }
 
 impl Connection {
@@ -222,6 +244,7 @@ impl Connection {
             waiting: Vec::new(),
             finished: false,
             broken: false,
+            starter: false,
         }
     }
 

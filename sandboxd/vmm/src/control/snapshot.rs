@@ -87,6 +87,9 @@ pub struct RestoreArgs {
     /// Unix socket of the vsock device; needed when the machine has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vsock: Option<PathBuf>,
+    /// What the machine is called from now on, when that was not known yet at the start of the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// TAP interface; needed when the machine has a network card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tap: Option<String>,
@@ -102,6 +105,14 @@ pub struct RestoreArgs {
     /// Whether the host keeps exact books of the pages that the guest touches, for `record`. Nothing is brought in ahead then.
     #[serde(default)]
     pub record: bool,
+}
+
+/// Arguments of `stage`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageArgs {
+    /// Folder of the snapshot that will be restored.
+    pub dir: PathBuf,
 }
 
 /// Answer to `record`.
@@ -137,7 +148,7 @@ pub struct Restored {
     pub stages: Stages,
 }
 
-/// Answer to `prepare`.
+/// Answer to `prepare` and `stage`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ready {

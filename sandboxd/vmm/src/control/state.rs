@@ -50,6 +50,7 @@ pub fn judge(state: State, op: &Op) -> Verdict {
     match (op, state) {
         (Op::Hello | Op::Stats | Op::Kill, _)
         | (Op::Boot(_) | Op::Prepare(_), State::Idle)
+        | (Op::Stage(_), State::Prepared)
         | (Op::Restore(_), State::Idle | State::Prepared)
         | (Op::Pause, State::Running)
         | (Op::Snapshot(_) | Op::Resume, State::Paused)
@@ -88,6 +89,7 @@ mod tests {
         );
         let dir = r#"{"dir":"/d"}"#;
         assert_eq!(parsed("restore", dir), [Do, Do, Refuse, Refuse, Refuse]);
+        assert_eq!(parsed("stage", dir), [Refuse, Do, Refuse, Refuse, Refuse]);
         assert_eq!(
             parsed("snapshot", dir),
             [Refuse, Refuse, Refuse, Do, Refuse]

@@ -30,7 +30,7 @@ use kvm_ioctls::VmFd;
 pub use self::builder::{BuildError, Options, build};
 pub use self::devices::{DeviceError, Devices, DevicesState};
 pub use self::prepared::Prepared;
-pub use self::restore::{fits, plan, restore};
+pub use self::restore::{Order, fits, plan, restore, stage, unstage};
 pub use self::rollback::RollbackError;
 use self::save::Base;
 pub use self::save::SaveError;

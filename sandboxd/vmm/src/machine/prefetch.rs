@@ -31,7 +31,8 @@ struct PreFault {
     padding: [u64; 5],
 }
 
-/// Brings `set` in for a guest whose first virtual CPU is `vcpu`, which stands still with its registers in place.
+/// Brings `set` in for a guest whose first virtual CPU is `vcpu`, which stands still. Its registers may come later: the tables that
+/// KVM makes for a guest's physical memory do not depend on them.
 pub fn bring_in(memory: &GuestMemory, vcpu: &VcpuFd, set: &WorkingSet) {
     let mut joined: Option<(u64, u64)> = None;
     for (at, len, written) in set.runs() {

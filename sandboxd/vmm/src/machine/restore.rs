@@ -3,6 +3,8 @@
 //! ```text
 //!   memory mapped ─► virtual CPUs, interrupt controllers, clock ─► working set brought in ─► devices made with their own files ─► registers and queues
 //!                 ─► new generation id, its interrupt raised ─► resume
+//!
+//!   staged ahead:    memory mapped ─► working set brought in            the restore then begins with the CPUs
 //! ```
 //!
 //! Ordering rules:
@@ -22,6 +24,7 @@ use crate::arch::x86_64::{vcpu_state, vm_state};
 use crate::config::MachineConfig;
 use crate::control::RestoreArgs;
 use crate::devices::vmgenid::VmGenId;
+use crate::memory::place;
 use crate::memory::record::Recording;
 use crate::snapshot::stages::Stopwatch;
 use crate::snapshot::working_set::WorkingSet;
@@ -51,6 +54,52 @@ pub fn fits(prepared: &Prepared, opened: &Opened) -> Result<(), BuildError> {
     Ok(opened.check_cpu(&prepared.cpu)?)
 }
 
+/// Puts the memory of `opened`, which fits, under `prepared` and brings its working set in, ahead of the restore.
+///
+/// The pages that the guest will write become this process's own here: that is what a staged process costs.
+///
+/// # Errors
+/// When the host fails; memory is neither blank nor the snapshot's then.
+pub fn stage(
+    prepared: &Prepared,
+    opened: &Opened,
+    watch: &mut Stopwatch,
+) -> Result<(), BuildError> {
+    layers::lay(&prepared.memory, &opened.state.extents, &opened.memory)
+        .map_err(BuildError::Lay)?;
+    watch.lap("memory");
+    bring_in(prepared, opened, watch);
+    Ok(())
+}
+
+/// Takes away what [`stage`] put under `prepared`.
+///
+/// # Errors
+/// When the host fails; memory is neither blank nor the snapshot's then.
+pub fn unstage(prepared: &Prepared) -> Result<(), BuildError> {
+    place::blank(&prepared.memory).map_err(BuildError::Lay)
+}
+
+fn bring_in(prepared: &Prepared, opened: &Opened, watch: &mut Stopwatch) {
+    if let Some(set) = &opened.working_set
+        && let Some(fd) = prepared.vcpus.still().first()
+    {
+        prefetch::bring_in(&prepared.memory, fd, set);
+        watch.lap("prefetch");
+    }
+}
+
+/// How a restore is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// From memory on.
+    Whole,
+    /// The same, with exact books of the pages that the guest touches.
+    Recorded,
+    /// From what [`stage`] left on.
+    Staged,
+}
+
 /// Makes `prepared` the machine in `opened`, which fits, with what `config` has of its own; it does not run yet.
 ///
 /// # Errors
@@ -59,13 +108,16 @@ pub fn restore(
     mut prepared: Prepared,
     opened: &Opened,
     config: MachineConfig,
-    record: bool,
+    order: Order,
     watch: &mut Stopwatch,
 ) -> Result<Machine, BuildError> {
     let memory = Arc::clone(&prepared.memory);
     let state = &opened.state;
-    layers::lay(&memory, &state.extents, &opened.memory).map_err(BuildError::Lay)?;
-    watch.lap("memory");
+    if order != Order::Staged {
+        layers::lay(&memory, &state.extents, &opened.memory).map_err(BuildError::Lay)?;
+        watch.lap("memory");
+    }
+    let record = order == Order::Recorded;
     let recording = record.then(|| Recording::start(&memory)).transpose();
     let recording = recording.map_err(BuildError::Record)?;
     for (fd, state) in prepared.vcpus.still().iter().zip(&state.vcpus) {
@@ -73,11 +125,8 @@ pub fn restore(
     }
     vm_state::restore(&prepared.vm, &state.vm)?;
     watch.lap("cpus");
-    if let (Some(set), false) = (&opened.working_set, record)
-        && let Some(fd) = prepared.vcpus.still().first()
-    {
-        prefetch::bring_in(&memory, fd, set);
-        watch.lap("prefetch");
+    if order == Order::Whole {
+        bring_in(&prepared, opened, watch);
     }
     let devices = Devices::restore(
         &config,

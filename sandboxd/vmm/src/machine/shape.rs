@@ -9,7 +9,7 @@ use crate::config::{
 use crate::devices::{balloon, block, net, rng, vsock};
 
 /// The arguments of `prepare`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shape {
     /// Virtual CPUs.

@@ -18,6 +18,9 @@ use crate::{script, signals};
 /// The longest that one suite may take. A lab is slow.
 const SUITE_LIMIT: Duration = Duration::from_secs(45 * 60);
 
+/// What the daemon may promise to its sandboxes, in MiB: more than twenty of the smallest.
+const PROMISES_MIB: u32 = 24 * 1_024;
+
 /// Runs all suites; a failing one doesn't keep the next from running.
 pub fn run(ctx: &Ctx, host: &HostArgs, keyword: Option<&str>, tally: &mut Tally) -> Result<()> {
     let place = host.place(ctx)?;
@@ -31,7 +34,9 @@ pub fn run(ctx: &Ctx, host: &HostArgs, keyword: Option<&str>, tally: &mut Tally)
         run: "/nonexistent".into(),
     };
     let untouched = Inventory::take(&host, &nothing)?;
-    let mut daemon = Daemon::start(ctx, &parts, host, None)?;
+    // Forks promise more memory than the host has and use little of it; the daemon keeps a floor free.
+    let promises = [format!("--memory-limit-mib={PROMISES_MIB}")];
+    let mut daemon = Daemon::start_with(ctx, &parts, host, None, &promises)?;
     let idle = Inventory::take(daemon.host(), daemon.folders())?;
 
     if keyword.is_none() {

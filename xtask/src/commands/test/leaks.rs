@@ -2,6 +2,11 @@
 //!
 //! An [`Inventory`] is a set of lines `kind<TAB>what`. Two of them are compared as sets: what is
 //! there afterwards and was not before has leaked.
+//!
+//! A daemon keeps processes ready for sandboxes to come; which ones, and how many, changes. One that
+//! is still waiting (a child of a daemon, its run folder called by the name that it was started
+//! with) is left out with all that is called by that name. One that a sandbox has taken has given
+//! its folder away, and counts.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -18,10 +23,19 @@ const SETTLE: Duration = Duration::from_secs(30);
 /// Prints the inventory. `$1` is the daemon's run folder, `$2` its state folder.
 const SCRIPT: &str = r#"
 tab=$(printf '\t')
+# What is called by a waiting process's name.
+waiting='/(-'
+waits() {
+    while read -r key value _; do [ "$key" = PPid: ] && read -r name < "/proc/$value/comm"; done < "$1/status"
+    [ "$name" = sandboxd ] || return 1
+    name=$(tr '\0' '\n' < "$1/cmdline" | sed -n '/^--id$/{n;p;}')
+    case $name in p?*) [ -d "$run/$name" ] ;; *) return 1 ;; esac
+}
+run=$1
 for entry in /proc/[0-9]*; do
     read -r name < "$entry/comm" || continue
     case $name in
-        microvm) echo "process$tab$name ${entry#/proc/}" ;;
+        microvm) if waits "$entry"; then waiting="$waiting|$name"; else echo "process${tab}microvm ${entry#/proc/}"; fi ;;
         # Restarted by those who kill it: how many there are is what counts.
         sandboxd) daemons=$((daemons + 1)); echo "process$tab$name, number $daemons" ;;
     esac
@@ -37,13 +51,14 @@ done
 while read -r _ place kind _; do
     [ "$place" = /run/netns ] || echo "mount$tab$kind at $place"
 done < /proc/self/mounts
-find "$1" "$2/sandboxes" -mindepth 1 2>/dev/null | sed "s/^/file$tab/"
+waiting="$waiting)(/|\$)"
+find "$1" "$2/sandboxes" -mindepth 1 2>/dev/null | grep -Ev "$waiting" | sed "s/^/file$tab/"
 find /sys/fs/bpf -mindepth 1 2>/dev/null | sed "s/^/bpf$tab/"
-find /sys/fs/cgroup -mindepth 1 -type d 2>/dev/null | grep -E 'sandboxd|microvm|sbx' | sed "s/^/cgroup$tab/"
+find /sys/fs/cgroup -mindepth 1 -type d 2>/dev/null | grep -E 'sandboxd|microvm|sbx' | grep -Ev "$waiting" | sed "s/^/cgroup$tab/"
 nft list tables 2>/dev/null | sed "s/^/nft$tab/"
 while read -r _ _ _ _ _ _ _ path; do
     case $path in "$1"/* | "$2"/*) echo "socket$tab$path" ;; esac
-done < /proc/net/unix
+done < /proc/net/unix | grep -Ev "$waiting"
 exit 0
 "#;
 
@@ -143,5 +158,60 @@ mod tests {
         let place = path.display();
         assert!(left.contains(&format!("file: {place}")), "{left:?}");
         assert!(left.contains(&format!("socket: {place}")), "{left:?}");
+    }
+
+    #[test]
+    fn a_process_that_waits_for_a_sandbox_is_no_leak_until_it_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = Folders {
+            state: dir.path().join("state"),
+            run: dir.path().join("run"),
+        };
+        let [daemon, machine] = ["sandboxd", "microvm"].map(|name| dir.path().join(name));
+        for program in [&daemon, &machine] {
+            std::fs::copy("/bin/sh", program).unwrap();
+        }
+        let waiting = folders.run.join("pwaiting");
+        std::fs::create_dir_all(&waiting).unwrap();
+        let before = Inventory::take(&Host::Direct, &folders).unwrap();
+        // Both end with their standard input.
+        let mut child = std::process::Command::new(&daemon)
+            .args(["-c", r#""$0" -c 'read x' --id pwaiting <&0; true"#])
+            .arg(&machine)
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let called = format!("{}\0-c", machine.display());
+        let found = || {
+            let mut pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+                let name = entry.ok()?.file_name().into_string().ok()?;
+                name.parse::<u32>().ok()
+            });
+            let ours = |pid: &u32| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                line.starts_with(called.as_bytes())
+            };
+            pids.find(ours)
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let pid = loop {
+            if let Some(pid) = found() {
+                break pid;
+            }
+            assert!(Instant::now() < deadline, "it starts");
+        };
+        let leaks = || {
+            let left = Inventory::take(&Host::Direct, &folders).unwrap();
+            left.beyond(&before)
+                .contains(&format!("process: microvm {pid}"))
+        };
+        assert!(!leaks());
+        let files = Inventory::take(&Host::Direct, &folders).unwrap();
+        let named = |line: &String| line.starts_with("file") && line.ends_with("pwaiting");
+        assert!(!files.0.iter().any(named), "{files:?}");
+        std::fs::rename(&waiting, folders.run.join("isandbox")).unwrap();
+        assert!(leaks());
+        drop(child.stdin.take());
+        let _ = child.wait();
     }
 }

@@ -51,8 +51,9 @@ fn every_request_round_trips() {
             r#"{"vcpus":2,"memory_mib":128,"disks":3,"vsock":true}"#,
         )),
         Op::Restore(args(
-            r#"{"dir":"/d","disks":{"o":{"overlay":"/n"}},"vsock":"/v","tap":"t","resume":false}"#,
+            r#"{"dir":"/d","disks":{"o":{"overlay":"/n"}},"vsock":"/v","id":"i","tap":"t","resume":false}"#,
         )),
+        Op::Stage(args(r#"{"dir":"/d"}"#)),
         Op::Rollback(args(r#"{"dir":"/d"}"#)),
         Op::Hello,
         Op::Boot(Box::new(config())),

@@ -9,7 +9,7 @@ use nix::sys::signalfd::SfdFlags;
 use super::super::{Client, ClientError, Event, Op};
 use super::*;
 
-/// Answers everything with its name, and ends on `kill`.
+/// Answers everything with its name, and ends on `kill` and when its starter leaves.
 struct Parrot(Arc<ExitCell>);
 
 impl Service for Parrot {
@@ -18,6 +18,10 @@ impl Service for Parrot {
             self.0.set(ExitReason::Killed, "asked");
         }
         Response::ok(request.id, &request.op.name())
+    }
+
+    fn starter_left(&mut self) {
+        self.0.set(ExitReason::Killed, "left");
     }
 }
 
@@ -30,10 +34,17 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::with(None)
+    }
+
+    fn with(starter: Option<UnixStream>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
         let exit = Arc::new(ExitCell::new().unwrap());
         let mut server = Server::bind(&path).unwrap();
+        if let Some(stream) = starter {
+            server.begin_with(stream).unwrap();
+        }
         let (cell, mut service) = (Arc::clone(&exit), Parrot(Arc::clone(&exit)));
         let thread = std::thread::spawn(move || {
             let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
@@ -153,4 +164,30 @@ fn a_taken_path_is_refused_and_left_alone() {
     std::fs::write(&path, b"mine").unwrap();
     assert!(matches!(Server::bind(&path), Err(ServerError::Bind { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+}
+
+#[test]
+fn the_connection_of_the_start_is_served_and_missed() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let rig = Rig::with(Some(theirs));
+    ours.set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    (&ours)
+        .write_all(b"{\"v\":1,\"id\":1,\"op\":\"hello\"}\n")
+        .unwrap();
+    let mut answer = [0; 64];
+    let len = (&ours).read(&mut answer).unwrap();
+    assert_eq!(answer[..len], *b"{\"id\":1,\"ok\":\"hello\"}\n");
+    // Anybody else may come and go.
+    drop(rig.client());
+    let mut other = rig.client();
+    let _: String = other.call(Op::Stats).unwrap();
+    assert_eq!(rig.exit.get(), None);
+    drop(ours);
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while rig.exit.get().is_none() {
+        assert!(std::time::Instant::now() < deadline, "it is missed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(rig.exit.get().unwrap().detail, "left");
 }
