@@ -22,7 +22,7 @@ const SINGLE_BLOCK: usize = 5;
 pub enum Arm {
     /// Firecracker: spawn, API socket, load with resume, first answer.
     Firecracker,
-    /// `microvm` from a process prepared ahead: restore, first answer.
+    /// `microvm` from a process that the daemon's pool would hold, made ready for this snapshot: restore, first answer.
     Prepared,
     /// `microvm` from nothing: spawn, control socket, restore, first answer.
     Cold,

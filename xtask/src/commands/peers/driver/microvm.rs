@@ -7,7 +7,7 @@ use anyhow::Result;
 use vmm::config::{DiskConfig, MachineConfig, SerialConfig, VsockConfig};
 use vmm::control::{
     Booted, Client, DiskOverride, Op, Ready as Prepared, Recorded, RestoreArgs, Restored,
-    RollbackArgs, SnapshotArgs, Snapshotted,
+    RollbackArgs, SnapshotArgs, Snapshotted, StageArgs,
 };
 use vmm::machine::Shape;
 use vmm::snapshot::Kind;
@@ -95,6 +95,10 @@ impl Template {
         let mut vm = Vm::spawn(&self.program, folder, &self.dir, &mut Laps::start())?;
         let shape = Op::Prepare(Box::new(self.shape.clone()));
         vm.control.call::<Prepared>(shape)?;
+        let args = StageArgs {
+            dir: self.dir.clone(),
+        };
+        vm.control.call::<Prepared>(Op::Stage(Box::new(args)))?;
         Ok(Box::new(vm))
     }
 }
@@ -186,6 +190,7 @@ impl Vm {
             dir: self.template.clone(),
             disks: [(WRITABLE.to_owned(), overlay)].into(),
             vsock: Some(self.vsock.clone()),
+            id: None,
             tap: None,
             serial: Some(serial(&self.folder)),
             resume: true,
