@@ -7,8 +7,8 @@ use std::path::Path;
 
 use benches::Ring;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use vmm::devices::block::overlay::Overlay;
 use vmm::devices::block::RawFile;
+use vmm::devices::block::overlay::Overlay;
 use vmm::devices::virtio::chain::{Chain, Limits};
 
 const DISK: u64 = 256 << 20;

@@ -7,10 +7,11 @@ use std::fs::File;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use vm_memory::GuestAddress;
+use vm_memory::{Bytes, GuestAddress};
 use vmm::arch::x86_64::cpuid::CpuIdentity;
 use vmm::arch::x86_64::vcpu_state::VcpuState;
 use vmm::devices::virtio::GuestMemory;
+use vmm::memory::pagemap::Pagemap;
 use vmm::snapshot::extents::{Extent, Source};
 use vmm::snapshot::{Extents, FileEntry, Kind, Manifest, SavedState, WorkingSet, layers};
 
@@ -42,15 +43,25 @@ fn extents() -> Extents {
     let each = MEMORY / PIECES / 4096 * 4096;
     let piece = |index: u64| Extent {
         at: index * each,
-        len: if index + 1 == PIECES { MEMORY - index * each } else { each },
-        source: if index.is_multiple_of(2) { Source::Layer(0) } else { Source::Zero },
+        len: if index + 1 == PIECES {
+            MEMORY - index * each
+        } else {
+            each
+        },
+        source: if index.is_multiple_of(2) {
+            Source::Layer(0)
+        } else {
+            Source::Zero
+        },
     };
     (0..PIECES).map(piece).collect()
 }
 
 fn state() -> SavedState {
-    let mut vcpu = VcpuState::default();
-    vcpu.msrs = (0..150).map(|index| (index, u64::from(index))).collect();
+    let vcpu = VcpuState {
+        msrs: (0..150).map(|index| (index, u64::from(index))).collect(),
+        ..VcpuState::default()
+    };
     SavedState {
         extents: extents(),
         vcpus: vec![vcpu],
@@ -63,10 +74,14 @@ fn codecs(c: &mut Criterion) {
     let (manifest, state) = (manifest(), state());
     let text = manifest.encode();
     group.bench_function("manifest encode", |b| b.iter(|| manifest.encode()));
-    group.bench_function("manifest decode", |b| b.iter(|| Manifest::decode(black_box(&text))));
+    group.bench_function("manifest decode", |b| {
+        b.iter(|| Manifest::decode(black_box(&text)))
+    });
     let bytes = state.encode().expect("a state");
     group.bench_function("state encode", |b| b.iter(|| state.encode()));
-    group.bench_function("state decode", |b| b.iter(|| SavedState::decode(black_box(&bytes))));
+    group.bench_function("state decode", |b| {
+        b.iter(|| SavedState::decode(black_box(&bytes)))
+    });
     group.bench_function("extents decode", |b| {
         let bytes = state.extents.encode();
         b.iter(|| Extents::decode(black_box(&bytes)));
@@ -74,17 +89,47 @@ fn codecs(c: &mut Criterion) {
     group.finish();
 }
 
+/// Reading the list of pages to bring in. Where the host does not tell which pages a process has, it is left out.
+fn working_set(c: &mut Criterion) {
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+    let memory = fresh();
+    for page in (0..MEMORY).step_by(12 << 12) {
+        memory
+            .write_obj(1_u8, GuestAddress(page))
+            .expect("inside memory");
+    }
+    let found = Pagemap::open().and_then(|pagemap| WorkingSet::of(&memory, &pagemap));
+    let set = match found {
+        Ok(set) => set,
+        Err(error) => return println!("working set: not run: {error}"),
+    };
+    let mut group = c.benchmark_group("working set");
+    let bytes = set.encode(ID);
+    group.bench_function(format!("decode, {} runs", set.runs().count()), |b| {
+        b.iter(|| WorkingSet::decode(black_box(&bytes), ID, MEMORY));
+    });
+    group.bench_function("collect", |b| {
+        let pagemap = Pagemap::open().expect("as before");
+        b.iter(|| WorkingSet::of(&memory, &pagemap));
+    });
+    group.finish();
+}
+
+fn fresh() -> GuestMemory {
+    let size = usize::try_from(MEMORY).expect("an address");
+    GuestMemory::from_ranges(&[(GuestAddress(0), size)]).expect("memory")
+}
+
 fn memory(c: &mut Criterion) {
     let mut group = c.benchmark_group("restore");
     let dir = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
     let file = dir.path().join("memory.0");
-    File::create(&file).expect("a file").set_len(MEMORY).expect("a size");
+    File::create(&file)
+        .expect("a file")
+        .set_len(MEMORY)
+        .expect("a size");
     let layer = [File::open(&file).expect("a file")];
     let extents = extents();
-    let fresh = || {
-        let size = usize::try_from(MEMORY).expect("an address");
-        GuestMemory::from_ranges(&[(GuestAddress(0), size)]).expect("memory")
-    };
     group.bench_function("memory laid, 1,500 pieces", |b| {
         b.iter_batched(
             fresh,
@@ -95,9 +140,11 @@ fn memory(c: &mut Criterion) {
             BatchSize::PerIteration,
         );
     });
-    group.bench_function("steps planned", |b| b.iter(|| layers::plan(black_box(&extents))));
+    group.bench_function("steps planned", |b| {
+        b.iter(|| layers::plan(black_box(&extents)))
+    });
     group.finish();
 }
 
-criterion_group!(benches, codecs, memory);
+criterion_group!(benches, codecs, working_set, memory);
 criterion_main!(benches);

@@ -129,7 +129,10 @@ mod tests {
         for _ in 0..1000 {
             ring.offer(1);
             assert!(matches!(ring.queue.pop(limits, &mut chain), Popped::Chain));
-            assert_eq!((chain.readable.len(), chain.writable.len()), (4096, 3 * 4096));
+            assert_eq!(
+                (chain.readable.len(), chain.writable.len()),
+                (4096, 3 * 4096)
+            );
             ring.queue.used(chain.head, 1);
         }
         assert!(matches!(ring.queue.pop(limits, &mut chain), Popped::Empty));

@@ -53,6 +53,8 @@ pub struct Block {
     pub calibration_ns: u64,
     /// From the first start to the last answer.
     pub wall_ns: u64,
+    /// All of it, with what is not timed: making ready, asking once more, killing.
+    pub total_ns: u64,
 }
 
 /// One reading.
@@ -74,6 +76,9 @@ pub struct Sample {
     /// Connections to the agent that came to nothing before the one that was answered.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub retries: u32,
+    /// The same when it was asked once more, which is not timed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub check_retries: u32,
 }
 
 /// How it ended.
@@ -140,6 +145,7 @@ mod tests {
             stages: vec![("vmm:memory".into(), 5)],
             bytes: Some(4096),
             retries: 1,
+            check_retries: 2,
         };
         let process = ProcessMemory {
             pss: 4,
@@ -154,6 +160,7 @@ mod tests {
                 slot,
                 calibration_ns: 1,
                 wall_ns: 2,
+                total_ns: 3,
             }),
             Record::Sample(sample(Outcome::Ns(7))),
             Record::Sample(sample(Outcome::Failed("no answer".into()))),

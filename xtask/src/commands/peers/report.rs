@@ -151,7 +151,11 @@ impl Report {
                 signed(row.available),
             )?;
         }
-        Ok(())
+        writeln!(
+            f,
+            "\nMeans. VMM: all but guest memory. MemAvailable: all that a machine has of its own, its writable disk among it, \
+             as everything lies in memory."
+        )
     }
 
     fn stages(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -177,7 +181,7 @@ impl Report {
         }
         writeln!(
             f,
-            "\n`vmm:` is told by the process and lies within `restore`."
+            "\n`vmm:` is told by the process and lies within the rest."
         )
     }
 
@@ -188,6 +192,13 @@ impl Report {
             writeln!(
                 f,
                 "\n{retries} connections to agents came to nothing before one was answered; the times above include them."
+            )?;
+        }
+        let again: u32 = rows.iter().map(|row| row.check_retries).sum();
+        if again > 0 {
+            writeln!(
+                f,
+                "\n{again} came to nothing when machines were asked once more, which is not timed."
             )?;
         }
         for row in rows {
@@ -287,6 +298,7 @@ mod tests {
                         stages: vec![("spawn".into(), ns / 4), ("answer".into(), ns / 2)],
                         bytes: None,
                         retries: u32::from(round == 5),
+                        check_retries: 0,
                     }));
                 }
                 records.push(Record::Block(Block {
@@ -294,6 +306,7 @@ mod tests {
                     slot: slot(round, arm),
                     calibration_ns: 5_000_000 + round as u64,
                     wall_ns: ns,
+                    total_ns: ns,
                 }));
             }
         }

@@ -34,6 +34,8 @@ pub struct Row {
     pub failed: BTreeMap<String, usize>,
     /// Connections to agents that came to nothing before one was answered.
     pub retries: u32,
+    /// The same when machines were asked once more.
+    pub check_retries: u32,
     /// Quantiles, nanoseconds.
     pub estimates: Vec<Estimate>,
     /// Mean of the bytes written.
@@ -165,6 +167,7 @@ fn row(case: Case, arm: Arm, samples: &[&Sample]) -> Row {
         n: times.len(),
         failed,
         retries: samples.iter().map(|sample| sample.retries).sum(),
+        check_retries: samples.iter().map(|sample| sample.check_retries).sum(),
         estimates: Quantile::SHOWN
             .iter()
             .filter_map(|&q| estimate(&times, q))

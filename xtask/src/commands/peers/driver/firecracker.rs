@@ -17,6 +17,7 @@ use super::process::{Folder, Process};
 use super::watch::{self, Watch};
 use super::{PATIENCE, agent, files};
 use crate::commands::peers::plan::Plan;
+use crate::commands::peers::record::Stages;
 
 const SOCKET: &str = "api";
 const VSOCK: &str = "v";
@@ -155,7 +156,8 @@ struct Vm {
 impl Vm {
     fn spawn(program: &Path, folder: Folder, laps: &mut Laps) -> Result<Self> {
         let names = Watch::new(&folder)?;
-        let args = ["--id", "peer", "--api-sock", SOCKET];
+        // Its usual level tells of every device and request.
+        let args = ["--id", "peer", "--api-sock", SOCKET, "--level", "Warn"];
         let mut process = Process::spawn(program, &args, &folder)?;
         laps.lap("spawn");
         let stream = watch::connect(&names.wait_for(&folder, SOCKET, &mut process)?)?;
@@ -190,7 +192,7 @@ impl Machine for Vm {
         self.state("Resumed")
     }
 
-    fn snapshot(&mut self, kind: Kind, dir: &Path) -> Result<()> {
+    fn snapshot(&mut self, kind: Kind, dir: &Path) -> Result<Stages> {
         std::fs::create_dir(dir).with_context(|| format!("could not make {}", dir.display()))?;
         let kind = match kind {
             Kind::Full => "Full",
@@ -202,6 +204,7 @@ impl Machine for Vm {
             "snapshot_path": dir.join(STATE),
             "mem_file_path": dir.join(MEMORY),
         });
-        self.api.call("PUT", "/snapshot/create", &body)
+        self.api.call("PUT", "/snapshot/create", &body)?;
+        Ok(Stages::new())
     }
 }

@@ -82,11 +82,11 @@ pub trait Machine: Send {
     /// When it is refused.
     fn resume(&mut self) -> Result<()>;
 
-    /// Writes a snapshot of a paused machine into the new folder `dir`.
+    /// Writes a snapshot of a paused machine into the new folder `dir`; gives the stages that the program tells.
     ///
     /// # Errors
     /// When it can't be written.
-    fn snapshot(&mut self, kind: Kind, dir: &Path) -> Result<()>;
+    fn snapshot(&mut self, kind: Kind, dir: &Path) -> Result<Stages>;
 
     /// Goes back in place to what it was restored from, and runs; gives the stages that the program tells. `None` where
     /// there is no such operation.

@@ -199,14 +199,14 @@ impl Vm {
         };
         let restored: Restored = self.control.call(Op::Restore(Box::new(args)))?;
         laps.lap("restore");
-        laps.stages.extend(inner(restored));
+        laps.stages.extend(inner(restored.stages));
         Ok(())
     }
 }
 
 /// What the process tells of its stages, marked as such.
-fn inner(restored: Restored) -> Stages {
-    let stages = restored.stages.0.into_iter();
+fn inner(stages: vmm::snapshot::Stages) -> Stages {
+    let stages = stages.0.into_iter();
     stages
         .map(|(name, ns)| (format!("vmm:{name}"), ns))
         .collect()
@@ -241,7 +241,7 @@ impl Machine for Vm {
         Ok(self.control.order(Op::Resume)?)
     }
 
-    fn snapshot(&mut self, kind: Kind, dir: &Path) -> Result<()> {
+    fn snapshot(&mut self, kind: Kind, dir: &Path) -> Result<Stages> {
         let args = SnapshotArgs {
             dir: dir.to_owned(),
             kind,
@@ -252,9 +252,9 @@ impl Machine for Vm {
             checksum: false,
             rebase: false,
         };
-        self.control
-            .call::<Snapshotted>(Op::Snapshot(Box::new(args)))?;
-        Ok(())
+        let written = self.control.call(Op::Snapshot(Box::new(args)));
+        let written: Snapshotted = written?;
+        Ok(inner(written.stages))
     }
 
     fn roll_back(&mut self) -> Option<Result<Stages>> {
@@ -263,6 +263,9 @@ impl Machine for Vm {
             resume: true,
         };
         let done = self.control.call(Op::Rollback(Box::new(args)));
-        Some(done.map(inner).map_err(Into::into))
+        Some(
+            done.map(|back: Restored| inner(back.stages))
+                .map_err(Into::into),
+        )
     }
 }

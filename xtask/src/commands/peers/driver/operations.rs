@@ -42,6 +42,7 @@ pub fn run(bench: &Bench, slots: &[Slot]) -> Result<()> {
             slot,
             calibration_ns,
             wall_ns: nanoseconds(began.elapsed()),
+            total_ns: nanoseconds(began.elapsed()),
         }));
         emit(&records)?;
     }
@@ -78,10 +79,10 @@ fn round(bench: &Bench, slot: Slot, samples: &mut Vec<Sample>) -> Result<()> {
     ] {
         let dir = folder.path(if kind == Kind::Diff { "diff" } else { "full" });
         let began = Instant::now();
-        machine.snapshot(kind, &dir)?;
+        let stages = machine.snapshot(kind, &dir)?;
         let took = Outcome::Ns(nanoseconds(began.elapsed()));
         let bytes = Some(files::taken(&dir)?);
-        samples.push(sample(measure, slot, took, Stages::new(), bytes));
+        samples.push(sample(measure, slot, took, stages, bytes));
     }
     machine.resume()?;
     agent::first_answer(machine.vsock())?;
@@ -110,9 +111,10 @@ fn roll_back(slot: Slot, machine: &mut dyn Machine) -> Result<Option<Sample>> {
     let retries = agent::first_answer(machine.vsock())?;
     let took = Outcome::Ns(nanoseconds(began.elapsed()));
     // As a restored one, it must answer again.
-    agent::first_answer(machine.vsock())?;
+    let check_retries = agent::first_answer(machine.vsock())?;
     Ok(Some(Sample {
         retries,
+        check_retries,
         ..sample(Measure::Rollback, slot, took, stages, None)
     }))
 }
@@ -131,5 +133,6 @@ fn sample(
         stages,
         bytes,
         retries: 0,
+        check_retries: 0,
     }
 }

@@ -1,10 +1,10 @@
 //! Blocks of restores, and what machines that live side by side take.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::machine::Machine;
+use super::machine::{Machine, nanoseconds};
 use super::wave::{self, Ended};
 use super::{Bench, agent, emit, firecracker, host, microvm, progress, smaps};
 use crate::commands::peers::plan::{Arm, Measure, Plan, Slot};
@@ -21,6 +21,7 @@ pub fn run(bench: &Bench, slots: &[Slot]) -> Result<()> {
     for (index, &slot) in slots.iter().enumerate() {
         progress("restores", slots, index)?;
         let calibration_ns = host::calibrate();
+        let began = Instant::now();
         let waves = if slot.concurrency > 1 {
             1
         } else {
@@ -38,6 +39,7 @@ pub fn run(bench: &Bench, slots: &[Slot]) -> Result<()> {
             slot,
             calibration_ns,
             wall_ns,
+            total_ns: nanoseconds(began.elapsed()),
         }));
         emit(&records)?;
     }
@@ -65,7 +67,7 @@ fn begin(bench: &Bench, slot: Slot) -> Result<(Vec<Result<Ended>>, u64)> {
 /// The sample of a machine that should live: one that does not answer again has failed, however fast it was.
 pub fn restored(measure: Measure, slot: Slot, ended: &Result<Ended>) -> Sample {
     let checked = match ended {
-        Ok(ended) => agent::first_answer(ended.machine.vsock()).map(|_| ended),
+        Ok(ended) => agent::first_answer(ended.machine.vsock()).map(|retries| (ended, retries)),
         Err(error) => Err(anyhow::anyhow!("{error:#}")),
     };
     let mut sample = Sample {
@@ -75,12 +77,14 @@ pub fn restored(measure: Measure, slot: Slot, ended: &Result<Ended>) -> Sample {
         stages: Vec::new(),
         bytes: None,
         retries: 0,
+        check_retries: 0,
     };
     match checked {
-        Ok(ended) => {
+        Ok((ended, check_retries)) => {
             sample.outcome = Outcome::Ns(ended.ns);
             sample.stages.clone_from(&ended.stages);
             sample.retries = ended.retries;
+            sample.check_retries = check_retries;
         }
         Err(error) => sample.outcome = Outcome::Failed(format!("{error:#}")),
     }

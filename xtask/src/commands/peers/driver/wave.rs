@@ -107,8 +107,8 @@ mod tests {
         fn resume(&mut self) -> Result<()> {
             Ok(())
         }
-        fn snapshot(&mut self, _: Kind, _: &Path) -> Result<()> {
-            Ok(())
+        fn snapshot(&mut self, _: Kind, _: &Path) -> Result<Stages> {
+            Ok(Stages::new())
         }
     }
 
