@@ -15,7 +15,7 @@ use crate::egress::OptionsError;
 use crate::ids::SandboxId;
 use crate::lifecycle::capture::CaptureError;
 use crate::lifecycle::create::CreateError;
-use crate::lifecycle::manager::NetworkError;
+use crate::lifecycle::network::NetworkError;
 use crate::lifecycle::resume::ResumeError;
 use crate::lifecycle::state::Refusal;
 use crate::machine::{SnapshotError, StartError};
@@ -254,6 +254,16 @@ impl ApiError {
         }
     }
 
+    /// Why network options were not replaced.
+    pub fn not_replaced(error: &NetworkError, id: &SandboxId) -> Self {
+        match error {
+            NetworkError::Refused(Refusal::Paused) => Self::NotRunning(id.to_string()),
+            NetworkError::Refused(Refusal::BeingKilled) => Self::NoSandbox(id.to_string()),
+            NetworkError::Refused(refusal) => Self::refused(*refusal, id.as_str()),
+            NetworkError::Egress(_) | NetworkError::Store(_) => Self::internal(error),
+        }
+    }
+
     /// Why a sandbox was not resumed.
     pub fn resumed(error: ResumeError, id: &SandboxId) -> Self {
         match error {
@@ -343,16 +353,6 @@ fn explained(error: &StartError) -> String {
             "its machine could not be set up; the server's log has the details.".to_owned()
         }
         StartError::TimedOut(_) => error.to_string(),
-    }
-}
-
-impl From<NetworkError> for ApiError {
-    fn from(error: NetworkError) -> Self {
-        match error {
-            NetworkError::NotFound => Self::NoSandbox(String::new()),
-            NetworkError::NotRunning => Self::NotRunning(String::new()),
-            NetworkError::Egress(_) | NetworkError::Store(_) => Self::internal(&error),
-        }
     }
 }
 

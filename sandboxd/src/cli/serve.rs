@@ -61,6 +61,7 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
     let state_dir = std::fs::canonicalize(&settings.state_dir)?;
     let run_dir = std::fs::canonicalize(&settings.run_dir)?;
     let layout = Layout::new(&run_dir, &state_dir)?;
+    private_folder(layout.snapshots_dir())?;
     let store = Store::open(&state_dir)?;
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let processors = u8::try_from(processors).unwrap_or(u8::MAX);

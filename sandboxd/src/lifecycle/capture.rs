@@ -20,6 +20,15 @@ use crate::store::StoreError;
 use crate::store::captures::{Kind, SavedCapture};
 use crate::store::sandboxes::SavedPhase;
 
+/// A snapshot that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken<T> {
+    /// What is known of it.
+    pub row: T,
+    /// What the machine did for it.
+    pub written: Written,
+}
+
 /// Why no snapshot was taken.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
@@ -59,7 +68,7 @@ impl Manager {
         self: &Arc<Self>,
         sandbox: &Arc<Sandbox>,
         row: SavedCapture,
-    ) -> Result<SavedCapture, CaptureError> {
+    ) -> Result<Taken<SavedCapture>, CaptureError> {
         let (manager, captured) = (self.clone(), sandbox.clone());
         self.turn(sandbox, Event::Capture, async move {
             let result = manager.write_in_place(&captured, row).await;
@@ -90,18 +99,18 @@ impl Manager {
         &self,
         sandbox: &Sandbox,
         row: SavedCapture,
-    ) -> Result<SavedCapture, CaptureError> {
+    ) -> Result<Taken<SavedCapture>, CaptureError> {
         let store = &self.parts.store;
         store
             .begin_work(sandbox.id.clone(), SavedPhase::Capturing, None)
             .await?;
-        let mut row = self.write_snapshot(sandbox, row, After::GoOn).await?;
-        if let Err(error) = store.mark_whole(row.id.clone()).await {
-            self.drop_snapshot(row.id).await;
+        let mut taken = self.write_snapshot(sandbox, row, After::GoOn).await?;
+        if let Err(error) = store.mark_whole(taken.row.id.clone()).await {
+            self.drop_snapshot(taken.row.id).await;
             return Err(error.into());
         }
-        row.whole = true;
-        Ok(row)
+        taken.row.whole = true;
+        Ok(taken)
     }
 
     /// Takes a snapshot of a sandbox's machine, and gives its row. When it fails, nothing of it is left.
@@ -110,7 +119,7 @@ impl Manager {
         sandbox: &Sandbox,
         row: SavedCapture,
         after: After,
-    ) -> Result<SavedCapture, CaptureError> {
+    ) -> Result<Taken<SavedCapture>, CaptureError> {
         let id = row.id.clone();
         let order = SnapshotOrder {
             id: id.clone(),
@@ -135,8 +144,9 @@ impl Manager {
                 }
                 written = machine.snapshot(order) => written.map_err(CaptureError::from),
             };
-            tracing::info!(sandbox = %sandbox.id, snapshot = %row.id, ?written, "snapshot");
-            written.map(|_| row)
+            let written = written?;
+            tracing::info!(sandbox = %sandbox.id, snapshot = %row.id, ?written, "snapshot taken");
+            Ok(Taken { row, written })
         };
         let written = write.await;
         if let Err(error) = &written {

@@ -52,10 +52,8 @@ async fn the_source_of_a_snapshot_goes_on_and_the_newest_build_counts() {
     let id = sandbox(&manager).await;
     let serving = manager.known(&id).unwrap().serving().unwrap();
     let take = async |name: &str| {
-        let taken = manager
-            .take_snapshot(&id, Some(reference(name)), true)
-            .await;
-        taken.unwrap()
+        let taken = manager.take_snapshot(&id, Some(reference(name)), true);
+        taken.await.unwrap().row
     };
     let (first, second, other) = (
         take("mine").await,
@@ -279,7 +277,8 @@ async fn a_restart_keeps_checkpoints_and_named_snapshots_and_drops_the_rest() {
     let named = manager
         .take_snapshot(&id, Some(reference("mine")), true)
         .await
-        .unwrap();
+        .unwrap()
+        .row;
     let mut orphan = named.clone();
     orphan.id = crate::ids::SnapshotId::generate().unwrap();
     orphan.kind = Kind::Fork;
@@ -312,7 +311,7 @@ async fn a_rollback_that_a_daemon_did_not_live_to_finish_is_finished_by_the_next
     let manager = house.manager();
     let id = sandbox(&manager).await;
     write(&house, &id, 1);
-    let row = manager.checkpoint(&id, "one".to_owned()).await.unwrap();
+    let row = manager.checkpoint(&id, "one".to_owned()).await.unwrap().row;
     write(&house, &id, 2);
     let target = SavedSnapshot {
         id: row.id,
@@ -341,7 +340,8 @@ async fn a_snapshot_in_use_stays() {
     let row = manager
         .take_snapshot(&id, Some(reference("mine")), true)
         .await
-        .unwrap();
+        .unwrap()
+        .row;
     let mut spec = spec(300);
     spec.source = Source::Memory(row.id.clone());
     let label = row.label.unwrap();

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::capture::CaptureError;
+use super::capture::{CaptureError, Taken};
 use super::manager::Manager;
 use super::sandbox::{AutoCheckpoint, Sandbox};
 use super::state::{Event, Refusal};
@@ -26,7 +26,7 @@ impl Manager {
         self: &Arc<Self>,
         id: &SandboxId,
         name: String,
-    ) -> Result<SavedCapture, CaptureError> {
+    ) -> Result<Taken<SavedCapture>, CaptureError> {
         let sandbox = self.find(id).ok_or(Refusal::Gone)?;
         let (manager, captured) = (self.clone(), sandbox.clone());
         self.turn(&sandbox, Event::Capture, async move {
@@ -40,7 +40,7 @@ impl Manager {
         &self,
         sandbox: &Sandbox,
         name: String,
-    ) -> Result<SavedCapture, CaptureError> {
+    ) -> Result<Taken<SavedCapture>, CaptureError> {
         // Operations on a sandbox come one after the other: no other checkpoint of this name can come in between.
         let known = self.parts.store.snapshots_of(sandbox.id.clone()).await?;
         if known

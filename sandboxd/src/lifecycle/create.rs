@@ -1,10 +1,11 @@
 //! Creating a sandbox: from a template, or from a snapshot.
 //!
 //! ```text
-//!   reserve ─► register (Creating) ─► row `creating` ─► network device ─► machine ─► Booted ─► row `running`
+//!   reserve ─► register (Creating) ─► row `creating` ─► network device ─► machine ─► row `running` ─► Booted
 //! ```
 //!
-//! A task of its own owns everything behind the registration, so that nothing gets lost when the caller goes away.
+//! A task of its own owns everything behind the registration, so that nothing gets lost when the caller goes away. The row
+//! is written before the outcome is reported: from then on the next operation may begin.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -183,38 +184,18 @@ impl Manager {
         spec: Spec,
         mut stages: Stages,
     ) -> Result<Created, CreateError> {
-        let template_id = spec.template.id.clone();
-        let machine = match self.start_new(sandbox, spec, &mut stages).await {
-            Ok(machine) => machine,
+        let (machine, now) = match self.start_new(sandbox, spec, &mut stages).await {
+            Ok(started) => started,
             Err(error) => {
                 self.parts.telemetry.create_failed();
                 drop(self.drive(sandbox, Event::BootFailed));
                 return Err(error);
             }
         };
-        sandbox.lock().machine = Some(machine.clone());
         let storing = Instant::now();
-        let driven = self.drive(sandbox, Event::Booted(Moment::now()));
-        self.watch(sandbox, &machine);
-        let _ = driven.await;
-        let Some(view) = sandbox.view() else {
-            return Err(CreateError::Aborted);
-        };
-        let stored = self
-            .parts
-            .store
-            .mark_running(
-                view.id.clone(),
-                template_id,
-                machine.identity(),
-                view.span.started_at,
-            )
-            .await;
+        let view = self.serves(sandbox, &machine, now).await;
         stages.add(Stage::Store, storing.elapsed());
-        if let Err(error) = stored {
-            drop(self.drive(sandbox, Event::Kill(Reason::BootFailed)));
-            return Err(error.into());
-        }
+        let view = view.ok_or(CreateError::Aborted)?;
         self.parts.telemetry.created(&stages);
         tracing::info!(sandbox = %view.id, ?stages, "created");
         self.note(&view.id, "created", "The sandbox runs.");
@@ -226,16 +207,36 @@ impl Manager {
         sandbox: &Sandbox,
         spec: Spec,
         stages: &mut Stages,
-    ) -> Result<Arc<dyn Machine>, CreateError> {
-        let id = sandbox.id.clone();
+    ) -> Result<(Arc<dyn Machine>, Moment), CreateError> {
+        let (id, store) = (&sandbox.id, &self.parts.store);
+        let template_id = spec.template.id.clone();
         let storing = Instant::now();
-        self.parts
-            .store
-            .insert_sandbox(id, &sandbox.known())
+        store.insert_sandbox(id.clone(), &sandbox.known()).await?;
+        stages.add(Stage::Store, storing.elapsed());
+        let machine = self
+            .launch(sandbox, spec.template, spec.source, stages)
+            .await?;
+        let (now, storing) = (Moment::now(), Instant::now());
+        sandbox.lock().machine = Some(machine.clone());
+        store
+            .mark_running(id.clone(), template_id, machine.identity(), now)
             .await?;
         stages.add(Stage::Store, storing.elapsed());
-        self.launch(sandbox, spec.template, spec.source, stages)
-            .await
+        Ok((machine, now))
+    }
+
+    /// Reports that the machine of an operation serves, and shows the sandbox unless it was killed meanwhile.
+    pub(super) async fn serves(
+        self: &Arc<Self>,
+        sandbox: &Arc<Sandbox>,
+        machine: &Arc<dyn Machine>,
+        now: Moment,
+    ) -> Option<View> {
+        let run = sandbox.lock().life.run() + 1;
+        let driven = self.drive(sandbox, Event::Booted(now));
+        self.watch(sandbox, machine, run);
+        let _ = driven.await;
+        sandbox.view()
     }
 
     /// Starts a machine for a sandbox that has a row and a share. What it used stays in the sandbox when it fails.

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::expiry::{self, Change};
-use super::sandbox::{Network, Sandbox, View};
+use super::sandbox::{Sandbox, View};
 use super::state::{Action, Event, Reason, Refusal};
 use crate::admission::Admission;
-use crate::egress::{Egress, EgressError, Policy};
+use crate::egress::Egress;
 use crate::ids::SandboxId;
 use crate::machine::{Hypervisor, Machine};
 use crate::moment::Moment;
@@ -32,23 +32,6 @@ pub struct Bounds {
     pub longest_life: u32,
     /// Requests and connections through the proxy at the same time.
     pub connections: usize,
-}
-
-/// Why network options were not replaced.
-#[derive(Debug, thiserror::Error)]
-pub enum NetworkError {
-    /// There is no such sandbox.
-    #[error("There is no such sandbox.")]
-    NotFound,
-    /// The sandbox does not run.
-    #[error("The sandbox does not run.")]
-    NotRunning,
-    /// The data plane failed.
-    #[error(transparent)]
-    Egress(#[from] EgressError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// What the manager works with.
@@ -156,37 +139,6 @@ impl Manager {
         sandbox.view().ok_or(Refusal::Gone)
     }
 
-    /// Replaces the network options of a sandbox.
-    pub async fn set_network(
-        &self,
-        id: &SandboxId,
-        policy: Policy,
-        allow_internet_access: Option<bool>,
-        wire: serde_json::Value,
-    ) -> Result<(), NetworkError> {
-        let sandbox = self.find(id).ok_or(NetworkError::NotFound)?;
-        if !self.quiet(&sandbox).await {
-            return Err(NetworkError::NotRunning);
-        }
-        match sandbox.view().map(|view| view.paused) {
-            None => return Err(NetworkError::NotFound),
-            Some(Some(_)) => return Err(NetworkError::NotRunning),
-            Some(None) => {}
-        }
-        let slot = sandbox.lock().tap.as_ref().map(|tap| tap.slot);
-        if let Some(slot) = slot {
-            self.parts.egress.update(slot, policy.clone()).await?;
-        }
-        sandbox.lock().network = Network {
-            policy,
-            allow_internet_access,
-            wire: Some(wire),
-        };
-        let known = sandbox.known();
-        self.parts.store.set_facts(id.clone(), &known).await?;
-        Ok(())
-    }
-
     /// Ends all sandboxes that run (unless they are to be kept) and closes the network; those that are paused stay.
     /// Creates are refused from now on.
     pub async fn shut_down(self: &Arc<Self>, keep: bool, patience: Duration) {
@@ -251,9 +203,13 @@ impl Manager {
         registry.get(id).cloned()
     }
 
-    /// Reports the death of the machine of this run whenever it comes.
-    pub(super) fn watch(self: &Arc<Self>, sandbox: &Arc<Sandbox>, machine: &Arc<dyn Machine>) {
-        let run = sandbox.lock().life.run();
+    /// Reports the death of a run's machine whenever it comes.
+    pub(super) fn watch(
+        self: &Arc<Self>,
+        sandbox: &Arc<Sandbox>,
+        machine: &Arc<dyn Machine>,
+        run: u32,
+    ) {
         let (manager, sandbox, machine) = (self.clone(), sandbox.clone(), machine.clone());
         tokio::spawn(async move {
             machine.exited().await;

@@ -9,7 +9,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`state`] | the state machine: pure, property-tested |
+//! | [`terms`], [`state`] | the state machine: pure, property-tested |
 //! | [`expiry`] | deadlines behind one timer |
 //! | [`sandbox`] | one sandbox: facts, state, machine, traffic |
 //! | [`manager`] | the registry, and the only place where steps become actions |
@@ -18,6 +18,7 @@
 //! | [`pause`], [`resume`] | a snapshot in the place of the machine, and back |
 //! | [`snapshots`], [`fork`] | new sandboxes from a running one, later or at once |
 //! | [`checkpoints`], [`rollback`] | going back in place |
+//! | [`network`] | other network options |
 //! | [`ending`] | giving everything back |
 //! | [`sampling`] | samples of resource use, bounds of logs |
 //! | [`recovery`] | what a starting daemon does with what an earlier one left |
@@ -38,6 +39,7 @@ pub mod ending;
 pub mod expiry;
 pub mod fork;
 pub mod manager;
+pub mod network;
 pub mod pause;
 pub mod recovery;
 pub mod resume;
@@ -46,11 +48,16 @@ pub mod sampling;
 pub mod sandbox;
 pub mod snapshots;
 pub mod state;
+pub mod terms;
 pub mod warming;
 
 #[cfg(test)]
 mod capture_tests;
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod pause_tests;
+#[cfg(test)]
+mod storm_tests;
 #[cfg(test)]
 pub mod tests;

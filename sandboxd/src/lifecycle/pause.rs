@@ -14,14 +14,18 @@ use super::manager::Manager;
 use super::sandbox::{Rest, Sandbox};
 use super::state::{Event, Refusal};
 use crate::ids::{SandboxId, SnapshotId};
-use crate::machine::After;
+use crate::machine::{After, Written};
 use crate::moment::Moment;
 use crate::store::captures::{Kind, SavedCapture};
 use crate::store::sandboxes::{SavedPhase, SavedSnapshot};
 
 impl Manager {
     /// Pauses a sandbox, with its memory or with its disk alone. It is paused even when the caller stops waiting.
-    pub async fn pause(self: &Arc<Self>, id: &SandboxId, memory: bool) -> Result<(), CaptureError> {
+    pub async fn pause(
+        self: &Arc<Self>,
+        id: &SandboxId,
+        memory: bool,
+    ) -> Result<Written, CaptureError> {
         let sandbox = self.find(id).ok_or(Refusal::Gone)?;
         let (manager, paused) = (self.clone(), sandbox.clone());
         self.turn(&sandbox, Event::Pause, async move {
@@ -35,9 +39,9 @@ impl Manager {
         self: &Arc<Self>,
         sandbox: &Arc<Sandbox>,
         memory: bool,
-    ) -> Result<(), CaptureError> {
-        let at = match self.pause_to_snapshot(sandbox, memory).await {
-            Ok(at) => at,
+    ) -> Result<Written, CaptureError> {
+        let (at, written) = match self.pause_to_snapshot(sandbox, memory).await {
+            Ok(paused) => paused,
             Err(error) => {
                 let outcome = error.outcome();
                 if let Err(error) = self.parts.store.end_work(sandbox.id.clone()).await {
@@ -52,14 +56,14 @@ impl Manager {
         let _ = self.drive(sandbox, Event::Paused(at)).await;
         tracing::info!(sandbox = %sandbox.id, memory, "paused");
         self.note(&sandbox.id, "paused", "The sandbox is paused.");
-        Ok(())
+        Ok(written)
     }
 
     async fn pause_to_snapshot(
         &self,
         sandbox: &Sandbox,
         memory: bool,
-    ) -> Result<Moment, CaptureError> {
+    ) -> Result<(Moment, Written), CaptureError> {
         let store = &self.parts.store;
         let snapshot = SnapshotId::generate()?;
         let saved = SavedSnapshot {
@@ -70,10 +74,10 @@ impl Manager {
             .begin_work(sandbox.id.clone(), SavedPhase::Pausing, Some(saved))
             .await?;
         let row = SavedCapture::new(snapshot.clone(), Kind::Pause, sandbox.id.clone(), memory);
-        self.write_snapshot(sandbox, row, After::Stop).await?;
+        let taken = self.write_snapshot(sandbox, row, After::Stop).await?;
         let at = Moment::now();
         store.mark_paused(sandbox.id.clone(), at).await?;
         sandbox.lock().rest = Some(Rest { snapshot, memory });
-        Ok(at)
+        Ok((at, taken.written))
     }
 }

@@ -207,7 +207,7 @@ async fn whoever_comes_during_a_pause_waits_for_its_end() {
     // It came before the connect or after it; it was not refused by chance.
     assert!(matches!(
         other,
-        Ok(()) | Err(CaptureError::Refused(Refusal::Paused))
+        Ok(_) | Err(CaptureError::Refused(Refusal::Paused))
     ));
     manager.kill(&id).await.unwrap();
     house.settled(&manager).await;

@@ -274,7 +274,8 @@ async fn adopt(manager: &Arc<Manager>, row: Adoptable) -> Result<(), String> {
     let limit = parts.bounds.connections;
     let sandbox = Arc::new(Sandbox::new(row.id, row.known.facts, inner, limit));
     manager.add(sandbox.clone());
-    manager.watch(&sandbox, &machine);
+    let run = sandbox.lock().life.run();
+    manager.watch(&sandbox, &machine, run);
     tracing::info!(sandbox = %sandbox.id, "adopted");
     // A tick before the deadline only sets the timer.
     drop(manager.drive(&sandbox, Event::Tick(Moment::now())));

@@ -120,17 +120,14 @@ impl Manager {
                 return Err(error);
             }
         };
-        let driven = self.drive(sandbox, Event::Booted(now));
-        self.watch(sandbox, &machine);
-        let _ = driven.await;
-        let Some(view) = sandbox.view() else {
-            return Err(CreateError::Aborted);
-        };
+        // Taken while the sandbox is this operation's alone: the next pause leaves one of its own.
         let rest = sandbox.lock().rest.take();
+        let view = self.serves(sandbox, &machine, now).await;
         if let Some(rest) = rest {
             // The machine has everything mapped that it needs of it.
             self.drop_snapshot(rest.snapshot).await;
         }
+        let view = view.ok_or(CreateError::Aborted)?;
         self.parts.telemetry.created(&stages);
         tracing::info!(sandbox = %view.id, ?stages, "resumed");
         self.note(&view.id, "resumed", "The sandbox runs again.");

@@ -16,7 +16,7 @@ use super::manager::Manager;
 use super::sandbox::Sandbox;
 use super::state::{Event, Refusal};
 use crate::ids::{SandboxId, SnapshotId};
-use crate::machine::{RollbackError as MachineError, Source};
+use crate::machine::{RollbackError as MachineError, Source, Written};
 use crate::moment::Moment;
 use crate::store::StoreError;
 use crate::store::sandboxes::{SavedPhase, SavedSnapshot};
@@ -50,7 +50,7 @@ impl Manager {
         self: &Arc<Self>,
         id: &SandboxId,
         checkpoint: &str,
-    ) -> Result<(), RollbackError> {
+    ) -> Result<Written, RollbackError> {
         let sandbox = self.find(id).ok_or(Refusal::Gone)?;
         // Looked up once more when it is this call's turn; but without one no traffic is cut.
         self.find_checkpoint(id, checkpoint).await?;
@@ -67,7 +67,7 @@ impl Manager {
         self: &Arc<Self>,
         sandbox: &Arc<Sandbox>,
         to: SnapshotId,
-    ) -> Result<(), RollbackError> {
+    ) -> Result<Written, RollbackError> {
         let (manager, rolled) = (self.clone(), sandbox.clone());
         self.turn(sandbox, Event::RollBack, async move {
             manager.carry_out_rollback(&rolled, Ok(to)).await
@@ -92,7 +92,7 @@ impl Manager {
         self: &Arc<Self>,
         sandbox: &Arc<Sandbox>,
         to: Result<SnapshotId, RollbackError>,
-    ) -> Result<(), RollbackError> {
+    ) -> Result<Written, RollbackError> {
         let result = match to {
             Ok(to) => self.go_back(sandbox, to).await,
             Err(error) => Err(error),
@@ -105,7 +105,7 @@ impl Manager {
             _ => Event::Done(Moment::now()),
         };
         match &result {
-            Ok(()) => self.note(
+            Ok(_) => self.note(
                 &sandbox.id,
                 "rolled_back",
                 "The sandbox went back to a checkpoint.",
@@ -119,7 +119,7 @@ impl Manager {
         result
     }
 
-    async fn go_back(&self, sandbox: &Sandbox, to: SnapshotId) -> Result<(), RollbackError> {
+    async fn go_back(&self, sandbox: &Sandbox, to: SnapshotId) -> Result<Written, RollbackError> {
         let target = SavedSnapshot {
             id: to.clone(),
             memory: true,
@@ -144,6 +144,6 @@ impl Manager {
             rolled = machine.roll_back(to, plan) => rolled?,
         };
         tracing::info!(sandbox = %sandbox.id, ?written, "rolled back");
-        Ok(())
+        Ok(written)
     }
 }

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::capture::CaptureError;
+use super::capture::{CaptureError, Taken};
 use super::create::CreateError;
 use super::manager::Manager;
 use super::state::Refusal;
@@ -39,7 +39,7 @@ impl Manager {
         id: &SandboxId,
         name: Option<Reference>,
         memory: bool,
-    ) -> Result<SavedCapture, CaptureError> {
+    ) -> Result<Taken<SavedCapture>, CaptureError> {
         let sandbox = self.find(id).ok_or(Refusal::Gone)?;
         let snapshot = SnapshotId::generate()?;
         let (name, tag) = match name {

@@ -194,6 +194,30 @@ fn a_pause_that_fails_is_tried_again_and_not_for_ever() {
 }
 
 #[test]
+fn another_operation_does_not_bring_the_next_attempt_nearer() {
+    let mut life = ending(15, AUTO);
+    life.step(Event::Tick(at(1_015))).unwrap();
+    let again = Ok(vec![Action::Wake(at(1_045))]);
+    assert_eq!(life.step(Event::Done(at(1_015))), again);
+    life.step(Event::Capture).unwrap();
+    assert_eq!(life.step(Event::Done(at(1_020))), again);
+    life.step(Event::Extend(at(1_021), 60)).unwrap();
+    life.step(Event::Capture).unwrap();
+    let end = Ok(vec![Action::Schedule(at(1_081))]);
+    assert_eq!(life.step(Event::Done(at(1_022))), end);
+}
+
+#[test]
+fn an_end_that_is_asked_for_during_an_operation_waits_for_it() {
+    let mut life = running(15);
+    life.step(Event::Capture).unwrap();
+    let now = Event::SetTimeout(at(1_001), 0);
+    assert_eq!(life.step(now), Err(Refusal::InTransition));
+    life.step(Event::SetTimeout(at(1_001), 60)).unwrap();
+    assert_eq!(end_at(&life), at(1_061));
+}
+
+#[test]
 fn a_machine_of_an_earlier_run_can_die_without_harm() {
     let mut life = paused(15);
     life.step(Event::Resume(60)).unwrap();

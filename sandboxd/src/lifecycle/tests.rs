@@ -60,6 +60,25 @@ impl House {
         }
     }
 
+    /// What the next daemon finds: the same store, the same machines.
+    pub async fn reopen(self) -> Self {
+        let Self {
+            dir,
+            store,
+            fake,
+            templates,
+        } = self;
+        // Answered when everything before it on the queue is written.
+        store.sandboxes().await.unwrap();
+        drop(store);
+        Self {
+            store: Store::open(dir.path()).unwrap(),
+            dir,
+            fake,
+            templates,
+        }
+    }
+
     pub fn manager(&self) -> Arc<Manager> {
         Manager::new(Parts {
             store: self.store.clone(),

@@ -28,7 +28,9 @@ use crate::ids::SnapshotId;
 impl Microvm {
     pub(super) async fn capture(&self, order: SnapshotOrder) -> Result<Written, SnapshotError> {
         let began = Instant::now();
-        if let Err(error) = self.agent.freeze(!order.memory).await {
+        // A snapshot that is kept may be booted from, even if it holds memory: its disk must have the guest's files.
+        let written_back = order.sync || !order.memory;
+        if let Err(error) = self.agent.freeze(written_back).await {
             // It may have been done all the same, and the answer lost.
             let _ = self.agent.thaw().await;
             return Err(SnapshotError::Unresponsive(error));

@@ -107,6 +107,8 @@ impl FakeHypervisor {
     fn guest(&self, id: &SandboxId, dead: CancellationToken) -> PathBuf {
         let folder = self.folder.get_or_init(|| tempfile::tempdir().unwrap());
         let path = folder.path().join(id.as_str());
+        // Left where a test has dropped the runtime that served it.
+        let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).unwrap();
         let ports = self.ports.clone();
         let socket = path.clone();
@@ -214,6 +216,7 @@ impl Hypervisor for FakeHypervisor {
             } else if machine.identity != identity {
                 Err(AdoptError::Reused)
             } else {
+                machine.stopped.store(false, Ordering::Relaxed);
                 Ok(machine as Arc<dyn Machine>)
             }
         }
@@ -257,6 +260,19 @@ impl Hypervisor for FakeHypervisor {
 }
 
 impl FakeMachine {
+    /// Does something in the guest; `false` when the guest does not run.
+    pub fn write(&self, value: u64) -> bool {
+        let mut guest = self.guest.lock().unwrap();
+        let runs = !self.stopped.load(Ordering::Relaxed) && !self.dead.is_cancelled();
+        if runs {
+            *guest = Guest {
+                memory: value,
+                disk: value,
+            };
+        }
+        runs
+    }
+
     /// Whether a snapshot or rollback goes well; one that hangs does so until the machine is dead.
     async fn works(&self) -> bool {
         let mood = *self.work.lock().unwrap();
@@ -316,11 +332,12 @@ impl Machine for FakeMachine {
             if self.dead.is_cancelled() {
                 return Err(SnapshotError::Lost("it is dead".to_owned()));
             }
+            let held = self.guest.lock().unwrap();
             match order.after {
                 After::GoOn => *self.at.lock().unwrap() = Some(order.id.clone()),
                 After::Stop => self.stopped.store(true, Ordering::Relaxed),
             }
-            let guest = *self.guest.lock().unwrap();
+            let guest = *held;
             self.snapshots
                 .lock()
                 .unwrap()

@@ -93,6 +93,11 @@ impl Layout {
         &self.templates
     }
 
+    /// Folder that holds one folder per snapshot of a sandbox.
+    pub fn snapshots_dir(&self) -> &Path {
+        &self.snapshots
+    }
+
     /// Folder of a snapshot of a sandbox.
     pub fn snapshot(&self, id: &SnapshotId) -> PathBuf {
         self.snapshots.join(id.as_str())

@@ -20,6 +20,7 @@ use vmm::control::{ErrorCode, SnapshotArgs, State};
 use super::agent::{Agent, AgentError};
 use super::cgroup::Cgroups;
 use super::control::{Control, ControlError};
+use super::first_command;
 use super::layout::{Layout, MachinePaths};
 use super::pool::Pool;
 use super::pool::demand::Limits as PoolLimits;
@@ -308,6 +309,10 @@ impl Microvms {
     /// Does what a first call does in a clone, and notes the pages that it took.
     async fn record_first_call(&self, paths: MachinePaths) -> Result<(), StartError> {
         let mut control = self.warmed_up(&paths, Depth::FirstCall).await?;
+        let patience = self.shared.config.start_timeout;
+        if !first_command::run(&Agent::new(&paths.vsock), patience).await {
+            tracing::warn!("what a first command touches is not known: it did not run");
+        }
         control.record().await?;
         Ok(())
     }

@@ -27,6 +27,10 @@ fn plan(tap: bool) -> Plan {
 }
 
 fn machines(dir: &std::path::Path, program: &str) -> Microvms {
+    machines_with(dir, program, PoolLimits { least: 0, most: 0 })
+}
+
+fn machines_with(dir: &std::path::Path, program: &str, limits: PoolLimits) -> Microvms {
     let config = MicrovmConfig {
         program: program.into(),
         kernel: "/k/vmlinux".into(),
@@ -36,8 +40,7 @@ fn machines(dir: &std::path::Path, program: &str) -> Microvms {
         dns: vec![[8, 8, 8, 8].into()],
     };
     let layout = Layout::new(&dir.join("run"), &dir.join("state")).unwrap();
-    let none = PoolLimits { least: 0, most: 0 };
-    Microvms::new(config, layout, None, none)
+    Microvms::new(config, layout, None, limits)
 }
 
 /// Waits up to 2 s until the machines below `run` are `expected`.
@@ -155,4 +158,50 @@ async fn processes_belong_to_whoever_started_or_adopted_them_whatever_their_comm
     let swept = machines.sweep(HashSet::new(), HashSet::new()).await;
     assert_eq!((swept.processes, swept.folders), (1, 0));
     let _ = taken.wait();
+}
+
+#[tokio::test]
+async fn a_process_of_the_pool_that_is_unfit_is_replaced_by_one_of_its_own() {
+    // One that was made for the pool becomes ready and dies when it is wanted; one of a sandbox's own says so.
+    const UNFIT: &str = r#"#!/bin/sh
+case $2 in i*) echo "a process of its own" >&2; exit 1 ;; esac
+while read -r line; do
+    case $line in *restore*) exit 1 ;; esac
+    id=${line#*'"id":'}
+    echo "{\"id\":${id%%,*},\"ok\":{\"stages\":[]}}" >&0
+done
+"#;
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("unfit");
+    std::fs::write(&script, UNFIT).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(&script, mode).unwrap();
+    let limits = PoolLimits { least: 1, most: 1 };
+    let machines = machines_with(dir.path(), script.to_str().unwrap(), limits);
+    let plan = plan(false);
+    let snapshot = dir.path().join("snapshot");
+    machines.templates.add(&plan.template, snapshot.clone());
+    machines
+        .pool
+        .keep_ready(machines.kind(&plan, Some(snapshot)));
+    for _ in 0..1_000 {
+        if !machines.pool.identities().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let before = machines.pool.names();
+    assert_eq!(before.len(), 1);
+    let error = machines.start(plan.clone()).await.err().unwrap();
+    let StartError::Died { last_words } = error else {
+        panic!("{error}")
+    };
+    assert!(last_words.contains("of its own"), "{last_words}");
+    machines.close().await;
+    machines.discard(plan.id).await;
+    assert!(machines.shared.layout.present().is_empty());
+    assert_eq!(
+        machines_below(&dir.path().join("run")),
+        Vec::<i32>::default()
+    );
 }

@@ -22,6 +22,7 @@ pub mod agent;
 mod capture;
 pub mod cgroup;
 pub mod control;
+mod first_command;
 pub mod layout;
 pub mod line;
 pub mod microvm;

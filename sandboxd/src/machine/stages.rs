@@ -11,6 +11,7 @@
 //! A stage that did not happen is not there: what a process from the pool has behind it took no time of the start. What
 //! is left between their sum and what a client waited is shown as a stage of its own by whoever knows the whole.
 
+use std::fmt;
 use std::time::Duration;
 
 use vmm::snapshot::Stages as Reported;
@@ -111,7 +112,7 @@ impl Stage {
 }
 
 /// Time per stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stages([Option<Duration>; Stage::ALL.len()]);
 
 impl Stages {
@@ -162,6 +163,13 @@ impl Stages {
     /// All stages together.
     pub fn sum(&self) -> Duration {
         self.taken().map(|(_, time)| time).sum()
+    }
+}
+
+impl fmt::Debug for Stages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = self.taken().map(|(stage, time)| (stage.name(), time));
+        f.debug_map().entries(named).finish()
     }
 }
 

@@ -17,8 +17,8 @@ use crate::machine::{
     plan, restore, stage, unstage,
 };
 use crate::process::{Status, monotonic_ns};
-use crate::snapshot::Opened;
 use crate::snapshot::stages::Stopwatch;
+use crate::snapshot::{Kept, Opened};
 
 /// The process's one machine and where it is in its life.
 pub struct MachineService {
@@ -29,7 +29,7 @@ pub struct MachineService {
     state: State,
     prepared: Option<Box<Prepared>>,
     /// The snapshot whose memory lies under what is prepared.
-    staged: Option<Box<Opened>>,
+    staged: Option<Box<Kept>>,
     machine: Option<Box<Machine>>,
     times: Timestamps,
 }
@@ -176,15 +176,15 @@ impl MachineService {
         let Some(prepared) = &self.prepared else {
             return Err(BuildError::Lay(std::io::ErrorKind::NotFound.into()));
         };
-        let opened = Opened::open(&args.dir)?;
-        fits(prepared, &opened)?;
+        let kept = Kept::open(&args.dir)?;
+        fits(prepared, kept.opened())?;
         watch.lap("open");
         if self.staged.take().is_some() {
             unstage(prepared)?;
             watch.lap("blank");
         }
-        stage(prepared, &opened, watch)?;
-        self.staged = Some(Box::new(opened));
+        stage(prepared, kept.opened(), watch)?;
+        self.staged = Some(Box::new(kept));
         Ok(())
     }
 
@@ -221,14 +221,14 @@ impl MachineService {
         args: &RestoreArgs,
         watch: &mut Stopwatch,
     ) -> Result<(Machine, String), BuildError> {
-        let reuse = |staged: &Opened| staged.dir == args.dir && !args.record;
+        let reuse = |staged: &Kept| !args.record && staged.is_in(&args.dir);
         let reuse = self.staged.as_deref().is_some_and(reuse);
         let found = match reuse {
             true => None,
             false => Some(Opened::open(&args.dir)?),
         };
         let none = || BuildError::Lay(std::io::ErrorKind::NotFound.into());
-        let opened = found.as_ref().or(self.staged.as_deref());
+        let opened = found.as_ref().or(self.staged.as_deref().map(Kept::opened));
         let opened = opened.ok_or_else(none)?;
         watch.lap("open");
         if args.verify {
@@ -257,7 +257,8 @@ impl MachineService {
             (false, true) => Order::Recorded,
             (false, false) => Order::Whole,
         };
-        let opened = found.or(staged.map(|staged| *staged)).ok_or_else(none)?;
+        let opened = found.or(staged.map(|staged| staged.into_opened()));
+        let opened = opened.ok_or_else(none)?;
         let machine = restore(*prepared, &opened, config, order, watch)?;
         Ok((machine, opened.manifest.id))
     }

@@ -149,3 +149,42 @@ fn bad_usage_is_explained() {
         .expect("the program starts");
     assert!(!output.status.success());
 }
+
+#[test]
+fn a_process_whose_starter_leaves_ends() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    let dir = tempfile::tempdir().expect("a folder");
+    let control = dir.path().join("control.sock");
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    ours.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    let child = Command::new(env!("CARGO_BIN_EXE_microvm"))
+        .args(["--id", "test-vm", "--log-level", "off", "--control-stdin"])
+        .arg("--control")
+        .arg(&control)
+        .stdin(OwnedFd::from(theirs))
+        .spawn()
+        .expect("the program starts");
+    let mut process = Process {
+        child,
+        control,
+        _dir: dir,
+    };
+    // Asked before it listens, answered when it does; by then its socket is there for others.
+    (&ours)
+        .write_all(b"{\"v\":1,\"id\":1,\"op\":\"hello\"}\n")
+        .expect("a request");
+    let mut answer = String::new();
+    let mut lines = BufReader::new(&ours);
+    lines.read_line(&mut answer).expect("an answer");
+    assert!(answer.contains("\"id\":\"test-vm\""), "{answer}");
+    let mut client = process.client();
+    client.call::<Hello>(Op::Hello).expect("an answer");
+    drop(lines);
+    drop(ours);
+    let Event::Exited { reason, .. } = client.next_event().expect("its last words");
+    assert_eq!(reason, ExitReason::Killed);
+    assert!(process.wait().success());
+}

@@ -64,8 +64,30 @@ rm -f /tmp/e2e-words.$$
         assert len(found) == 1, f"daemons: {found}"
         return found[0]
 
+    def machines(self) -> list[tuple[int, str]]:
+        """VMM processes, each with whose it is: the name of the folder that its log is in.
+
+        A command line does not say that: a process may have been started before its sandbox was asked for.
+        """
+        script = """
+for entry in /proc/[0-9]*; do
+    read -r name < "$entry/comm" || continue
+    [ "$name" = microvm ] || continue
+    log=$(readlink "$entry/fd/2") || continue
+    folder=${log%/*}
+    echo "${entry#/proc/} ${folder##*/}"
+done 2>/dev/null
+true
+"""
+        lines = [line.split() for line in self.run(script).splitlines()]
+        return [(int(pid), name) for pid, name in lines]
+
+    def serving(self) -> list[int]:
+        """VMM processes that are a sandbox's: not those that wait for one."""
+        return [pid for pid, name in self.machines() if not name.startswith("p")]
+
     def microvm(self, sandbox) -> int:
-        found = self.pids("microvm", sandbox.sandbox_id)
+        found = [pid for pid, name in self.machines() if name == sandbox.sandbox_id]
         assert len(found) == 1, f"processes of {sandbox.sandbox_id}: {found}"
         return found[0]
 
@@ -73,7 +95,7 @@ rm -f /tmp/e2e-words.$$
         """Processes and files that carry the sandbox's id, one per line."""
         folders = f"{os.environ['SANDBOXD_RUN_DIR']} {os.environ['SANDBOXD_STATE_DIR']}/sandboxes"
         files = self.run(f"find {folders} -name '*{sandbox.sandbox_id}*'", check=False)
-        return files + "".join(f"process {pid}\n" for pid in self.pids("microvm", sandbox.sandbox_id))
+        return files + "".join(f"process {pid}\n" for pid, name in self.machines() if name == sandbox.sandbox_id)
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def fresh(api):
 
 def nothing_else_runs(host, fresh) -> None:
     listed = fresh("GET", "/v2/sandboxes?state=running").json()
-    eventually(lambda: len(host.pids("microvm")) == len(listed), seconds=30)
+    eventually(lambda: len(host.serving()) == len(listed), seconds=30)
 
 
 @pytest.mark.parametrize("delay", [0.05, 0.4, 1.0])

@@ -132,7 +132,7 @@ def test_a_create_cut_off_by_a_killed_daemon_leaves_nothing(make, host, answerin
     def settled() -> bool:
         with httpx.Client(base_url=api.base_url, headers=api.headers, timeout=30) as fresh:
             listed = {each["sandboxID"] for each in fresh.get("/v2/sandboxes").json()}
-        running = len(host.pids("microvm"))
+        running = len(host.serving())
         # What is listed is running, and what is running is listed.
         return before <= listed and running == len(listed)
 

@@ -216,3 +216,43 @@ describe("the code interpreter", options, () => {
     await sandbox.removeCodeContext(context);
   });
 });
+
+describe("a sandbox through its states", options, () => {
+  test("pause, connect, fork, snapshot", options, async () => {
+    const sandbox = await Sandbox.create("base", {
+      timeoutMs: 600_000,
+      lifecycle: { onTimeout: "pause", autoResume: true },
+    });
+    const made = [sandbox];
+    let snapshotId;
+    try {
+      await sandbox.files.write("kept", "yes");
+      const sleeper = await sandbox.commands.run("sleep 3600", { background: true });
+      assert.equal(await sandbox.pause(), true);
+      assert.equal(await sandbox.pause(), false);
+      assert.equal((await sandbox.getInfo()).state, "paused");
+      const again = await Sandbox.connect(sandbox.sandboxId);
+      assert.equal(await again.files.read("kept"), "yes");
+      assert.ok((await sandbox.commands.list()).some((each) => each.pid === sleeper.pid));
+
+      const children = await sandbox.fork({ count: 2, timeoutMs: 120_000 });
+      for (const child of children) {
+        if (child instanceof Error) throw child;
+        made.push(child);
+        assert.notEqual(child.sandboxId, sandbox.sandboxId);
+        assert.equal(await child.files.read("kept"), "yes");
+      }
+
+      ({ snapshotId } = await sandbox.createSnapshot());
+      const created = await Sandbox.create(snapshotId, { timeoutMs: 120_000 });
+      made.push(created);
+      assert.equal(await created.files.read("kept"), "yes");
+
+      await sandbox.pause();
+      assert.equal((await sandbox.commands.run("cat kept")).stdout, "yes", "the command woke it");
+    } finally {
+      for (const each of made) await each.kill();
+      if (snapshotId) assert.equal(await Sandbox.deleteSnapshot(snapshotId), true);
+    }
+  });
+});

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use agent_protocol::control::{Configure, Limits};
+use agent_protocol::control::{Configure, Limits, Network};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::mount::mount_bind;
@@ -16,7 +16,7 @@ use rustix::time::{ClockId, Timespec};
 
 use uuid::Uuid;
 
-use super::{entropy, network};
+use super::{entropy, files, network};
 use crate::machine::{Machine, MachineError};
 use crate::metrics;
 use crate::process::cgroup::UserCgroup;
@@ -58,6 +58,15 @@ pub struct Guest {
     cgroup: Option<Arc<UserCgroup>>,
     /// The sandbox whose ids the machine has; empty before the first.
     known_as: Mutex<String>,
+    /// What the kernel was told already. It is the same for all clones of a machine, whose memory holds it with the rest.
+    applied: Mutex<Applied>,
+}
+
+/// Settings that are in place.
+#[derive(Debug, Default)]
+struct Applied {
+    limits: Option<Limits>,
+    network: Option<Network>,
 }
 
 impl Guest {
@@ -66,6 +75,7 @@ impl Guest {
         Self {
             cgroup,
             known_as: Mutex::default(),
+            applied: Mutex::default(),
         }
     }
 
@@ -83,7 +93,7 @@ impl Guest {
         if known.is_empty() {
             mount_bind(&file, BOOT_ID)?;
         }
-        fs::write("/etc/machine-id", format!("{}\n", Uuid::new_v4().simple()))?;
+        files::replace("/etc/machine-id", &format!("{}\n", Uuid::new_v4().simple()))?;
         sandbox_id.clone_into(&mut known);
         Ok(())
     }
@@ -120,8 +130,7 @@ fn set_hostname(name: &str) -> Result<(), Box<dyn std::error::Error + Send + Syn
         ("/etc/hostname", format!("{name}\n")),
         ("/etc/hosts", network::hosts_text(name)),
     ] {
-        let _ = fs::remove_file(path);
-        fs::write(path, text)?;
+        files::replace(path, &text)?;
     }
     Ok(())
 }
@@ -140,10 +149,19 @@ impl Machine for Guest {
             .map_err(MachineError::step("The host name is not set"))?;
         self.take_ids(&configure.sandbox_id)
             .map_err(MachineError::step("The machine's ids are not set"))?;
-        self.limit(configure.limits)?;
-        if let Some(settings) = &configure.network {
+        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        if applied.limits != Some(configure.limits) {
+            applied.limits = None;
+            self.limit(configure.limits)?;
+            applied.limits = Some(configure.limits);
+        }
+        if let Some(settings) = &configure.network
+            && applied.network.as_ref() != Some(settings)
+        {
+            applied.network = None;
             network::configure(settings)
                 .map_err(MachineError::step("The network is not set up"))?;
+            applied.network = Some(settings.clone());
         }
         Ok(())
     }

@@ -13,6 +13,7 @@
 //! kernel panics and the microVM exits: a failure before the services run is told on the console and ends PID 1.
 
 mod entropy;
+mod files;
 mod guest;
 mod mounts;
 mod netlink;
@@ -91,7 +92,7 @@ pub fn run() -> Result<std::convert::Infallible, InitError> {
     }
     // New files of programs are not writable for others (passed on to every child).
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
-    raise_watch_limits();
+    change_kernel_settings();
     network::loopback_up()?;
     let threads = std::thread::available_parallelism()
         .map_or(1, usize::from)
@@ -104,16 +105,23 @@ pub fn run() -> Result<std::convert::Infallible, InitError> {
     runtime.block_on(serve())
 }
 
-/// The agent's watchers are all root's, whose default of 128 inotify instances is soon used up.
-fn raise_watch_limits() {
-    for (name, value) in [
-        ("max_user_instances", "8192"),
-        ("max_user_watches", "524288"),
-        ("max_queued_events", "65536"),
-    ] {
-        let path = Path::new("/proc/sys/fs/inotify").join(name);
+/// What the agent changes of the kernel's settings, as files below `/proc/sys`.
+///
+/// - Its watchers are all root's, whose default of 128 inotify instances is soon used up.
+/// - Memory that is compacted ahead of need costs two wake-ups a second in every idle guest (`kcompactd`, Linux,
+///   mm/compaction.c); compaction on need stays.
+const KERNEL_SETTINGS: [(&str, &str); 4] = [
+    ("fs/inotify/max_user_instances", "8192"),
+    ("fs/inotify/max_user_watches", "524288"),
+    ("fs/inotify/max_queued_events", "65536"),
+    ("vm/compaction_proactiveness", "0"),
+];
+
+fn change_kernel_settings() {
+    for (name, value) in KERNEL_SETTINGS {
+        let path = Path::new("/proc/sys").join(name);
         if let Err(error) = std::fs::write(&path, value) {
-            tracing::warn!(%error, name, "the limit of file watches stays as it is");
+            tracing::warn!(%error, name, "a setting of the kernel stays as it is");
         }
     }
 }

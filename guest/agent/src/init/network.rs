@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use agent_protocol::control::Network;
 use agent_protocol::net::parse_mac;
 
+use super::files;
 use super::netlink::{NetlinkError, Request, Route};
 
 /// Index of the loopback device: the kernel registers it first.
@@ -77,8 +78,8 @@ pub fn configure(network: &Network) -> Result<(), NetworkError> {
 fn write_resolver(servers: &[Ipv4Addr]) -> Result<(), NetworkError> {
     let path = "/etc/resolv.conf";
     // The template's may be a link to a file of a resolver service that does not run here.
-    let _ = fs::remove_file(path);
-    fs::write(path, resolver_text(servers)).map_err(|error| NetworkError::File { path, error })
+    files::replace(path, &resolver_text(servers))
+        .map_err(|error| NetworkError::File { path, error })
 }
 
 fn resolver_text(servers: &[Ipv4Addr]) -> String {

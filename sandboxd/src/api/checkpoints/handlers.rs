@@ -7,6 +7,7 @@ use http::StatusCode;
 use super::wire::{Checkpoint, CheckpointRequest, RollbackRequest};
 use crate::api::error::ApiError;
 use crate::api::extract::{Body, Id};
+use crate::api::timing::{Watch, timed_by};
 use crate::api::{App, no_content};
 use crate::ids::SandboxId;
 use crate::lifecycle::rollback::RollbackError;
@@ -17,10 +18,13 @@ pub async fn take(
     Id(id): Id,
     body: Body<CheckpointRequest>,
 ) -> Result<Response, ApiError> {
+    let watch = Watch::start();
     let name = body.value.check()?;
     let taken = app.manager.checkpoint(&id, name).await;
-    let row = taken.map_err(|error| ApiError::captured(error, &id))?;
-    Ok((StatusCode::CREATED, axum::Json(Checkpoint::from(&row))).into_response())
+    let taken = taken.map_err(|error| ApiError::captured(error, &id))?;
+    let checkpoint = Checkpoint::from(&taken.row);
+    let response = (StatusCode::CREATED, axum::Json(checkpoint)).into_response();
+    Ok(timed_by(response, &taken.written, watch))
 }
 
 pub async fn list(State(app): State<App>, Id(id): Id) -> Result<Response, ApiError> {
@@ -50,10 +54,11 @@ pub async fn roll_back(
     Id(id): Id,
     body: Body<RollbackRequest>,
 ) -> Result<Response, ApiError> {
+    let watch = Watch::start();
     let name = body.value.checkpoint;
     let rolled = app.manager.roll_back(&id, &name).await;
-    rolled.map_err(|error| failed(error, &id, &name))?;
-    Ok(no_content())
+    let written = rolled.map_err(|error| failed(error, &id, &name))?;
+    Ok(timed_by(no_content(), &written, watch))
 }
 
 fn failed(error: RollbackError, id: &SandboxId, name: &str) -> ApiError {

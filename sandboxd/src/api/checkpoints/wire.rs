@@ -63,7 +63,7 @@ impl CheckpointRequest {
         match valid {
             false => Err(bad(
                 "name",
-                "it must be 1 to 64 lower-case letters, digits, -, _ and .",
+                "it must be 1 to 64 lower-case letters, digits, dots, hyphens and underscores",
             )),
             true if self.name.starts_with(AUTO) => Err(bad(
                 "name",

@@ -8,7 +8,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::{Body, Id};
 use crate::api::{App, no_content};
 use crate::egress::options::NetworkUpdate;
-use crate::lifecycle::manager::NetworkError;
+use crate::lifecycle::sandbox::Network;
 
 pub async fn replace(
     State(app): State<App>,
@@ -21,14 +21,12 @@ pub async fn replace(
     let sandbox = app.manager.known(&id).ok_or_else(gone)?;
     let former = sandbox.lock().network.wire.clone();
     let wire = shown(former.as_ref(), &update);
-    let replaced = app
-        .manager
-        .set_network(&id, policy, update.allow_internet_access, wire)
-        .await;
-    replaced.map_err(|error| match error {
-        NetworkError::NotFound => gone(),
-        NetworkError::NotRunning => ApiError::NotRunning(id.to_string()),
-        other => other.into(),
-    })?;
+    let network = Network {
+        policy,
+        allow_internet_access: update.allow_internet_access,
+        wire: Some(wire),
+    };
+    let replaced = app.manager.set_network(&id, network).await;
+    replaced.map_err(|error| ApiError::not_replaced(&error, &id))?;
     Ok(no_content())
 }

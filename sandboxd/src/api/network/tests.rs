@@ -21,6 +21,11 @@ async fn an_update_replaces_the_lists_and_keeps_the_rest() {
     assert_eq!(detail["allowInternetAccess"], json!(true));
     let bad = json!({"allowOut": ["example.com"]});
     assert_eq!(client.call("PUT", &path, Some(bad)).await.status, 400);
+    client
+        .post(&format!("/sandboxes/{id}/pause"), json!({}))
+        .await;
+    let paused = client.call("PUT", &path, Some(json!({}))).await;
+    assert_eq!(paused.status, 409, "only of a sandbox that runs");
     let other = "/sandboxes/iunknown/network";
     assert_eq!(client.call("PUT", other, Some(json!({}))).await.status, 404);
 }

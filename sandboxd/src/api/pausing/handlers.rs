@@ -7,7 +7,7 @@ use super::wire::{PauseRequest, ResumeRequest};
 use crate::api::error::ApiError;
 use crate::api::extract::{Body, Id};
 use crate::api::sandboxes::handlers::answer;
-use crate::api::timing::Watch;
+use crate::api::timing::{Watch, timed_by};
 use crate::api::{App, no_content};
 use crate::lifecycle::state::OnTimeout;
 
@@ -16,10 +16,11 @@ pub async fn pause(
     Id(id): Id,
     body: Body<PauseRequest>,
 ) -> Result<Response, ApiError> {
+    let watch = Watch::start();
     let memory = body.value.memory.unwrap_or(true);
     let paused = app.manager.pause(&id, memory).await;
-    paused.map_err(|error| ApiError::captured(error, &id))?;
-    Ok(no_content())
+    let written = paused.map_err(|error| ApiError::captured(error, &id))?;
+    Ok(timed_by(no_content(), &written, watch))
 }
 
 pub async fn resume(

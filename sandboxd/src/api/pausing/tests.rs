@@ -14,6 +14,11 @@ async fn pause_connect_and_resume_answer_as_the_sdks_expect() {
 
     let paused = client.post(&path("pause"), json!({})).await;
     assert_eq!((paused.status, paused.text.as_str()), (204, ""));
+    let timing = paused.header("server-timing").unwrap();
+    assert!(
+        timing.starts_with("memory;dur=1.000, other;dur="),
+        "{timing}"
+    );
     let detail = client.detail(&id).await;
     assert_eq!(detail["state"], "paused");
     assert_eq!(detail["pauseMode"], "full");

@@ -8,6 +8,7 @@ use super::wire::{ListQuery, SnapshotInfo, SnapshotRequest};
 use crate::api::error::ApiError;
 use crate::api::extract::{Body, Id, Name, Params};
 use crate::api::sandboxes::wire::Base;
+use crate::api::timing::{Watch, timed_by};
 use crate::api::{App, no_content};
 use crate::lifecycle::sandbox::Origin;
 use crate::lifecycle::snapshots::DeleteError;
@@ -19,14 +20,16 @@ pub async fn take(
     Id(id): Id,
     body: Body<SnapshotRequest>,
 ) -> Result<Response, ApiError> {
+    let watch = Watch::start();
     let name = body
         .value
         .check(|name| app.templates.resolve(name).is_some())?;
     let memory = body.value.memory.unwrap_or(true);
     let taken = app.manager.take_snapshot(&id, name, memory).await;
-    let row = taken.map_err(|error| ApiError::captured(error, &id))?;
-    let info = row.label.as_ref().map(SnapshotInfo::from);
-    Ok((StatusCode::CREATED, axum::Json(info)).into_response())
+    let taken = taken.map_err(|error| ApiError::captured(error, &id))?;
+    let info = taken.row.label.as_ref().map(SnapshotInfo::from);
+    let response = (StatusCode::CREATED, axum::Json(info)).into_response();
+    Ok(timed_by(response, &taken.written, watch))
 }
 
 pub async fn list(

@@ -5,7 +5,8 @@
 //!         ─► interrupts and queue notifications wired ─► threads started, parked, behind their filter
 //! ```
 //!
-//! A process that waits like this has nothing of a guest: no file but `/dev/kvm` is open, and no page of guest memory exists.
+//! A process that waits like this has nothing of a guest: no file but `/dev/kvm` is open, and no page of guest memory exists,
+//! unless a snapshot was staged.
 
 use std::io;
 use std::sync::Arc;

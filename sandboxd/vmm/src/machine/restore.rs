@@ -139,7 +139,7 @@ pub fn restore(
     let board = Board::new(&prepared, config.serial.as_ref(), &devices)?;
     lock(&board.serial).restore(&state.board.serial);
     prepared.restrict()?;
-    let base = Some(Base::of(opened));
+    let base = Some(Base::of(opened).map_err(BuildError::Lay)?);
     let mut machine = board.assemble(prepared, config, devices, generation_id, base)?;
     machine.recording = recording;
     machine.go_on(opened)?;

@@ -56,11 +56,13 @@ impl Machine {
     ) -> Result<(), RollbackError> {
         let targets = self.check(opened).map_err(RollbackError::Refused)?;
         watch.lap("open");
+        let base = Base::of(opened).map_err(BuildError::Lay);
+        let base = base.map_err(RollbackError::Refused)?;
         self.pause()?;
         watch.lap("pause");
         self.replace(opened, targets, watch)
             .map_err(RollbackError::Lost)?;
-        self.base = Some(Base::of(opened));
+        self.base = Some(base);
         self.recording = None;
         Ok(())
     }

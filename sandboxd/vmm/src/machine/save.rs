@@ -31,7 +31,7 @@ use crate::snapshot::stages::Stopwatch;
 use crate::snapshot::state::BoardState;
 use crate::snapshot::{
     DiskLayers, FileEntry, Folder, Kind, MAX_MEMORY_LAYERS, Manifest, Opened, SavedState,
-    SnapshotError, StateError, layers, link_or_copy, manifest, state,
+    SnapshotError, StateError, keep, layers, link_or_copy, manifest, state,
 };
 use crate::sync::lock;
 
@@ -75,12 +75,15 @@ pub enum SaveError {
 }
 
 /// The snapshot whose pages lie under a machine's memory.
-#[derive(Clone, Debug)]
+///
+/// Its files stay open: whoever owns the folder may delete it while the machine runs.
+#[derive(Debug)]
 pub struct Base {
     id: String,
     dir: PathBuf,
     extents: Extents,
     layers: Vec<FileEntry>,
+    files: Vec<File>,
 }
 
 impl Base {
@@ -95,13 +98,18 @@ impl Base {
     }
 
     /// The base of a machine that goes on from `opened`.
-    pub fn of(opened: &Opened) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When this process has no more file descriptors.
+    pub fn of(opened: &Opened) -> std::io::Result<Self> {
+        let files: Result<_, _> = opened.memory.iter().map(File::try_clone).collect();
+        Ok(Self {
             id: opened.manifest.id.clone(),
             dir: opened.dir.clone(),
             extents: opened.state.extents.clone(),
             layers: opened.manifest.memory.clone(),
-        }
+            files: files?,
+        })
     }
 }
 
@@ -227,13 +235,14 @@ impl Machine {
         let (id, parent) = (manifest.id.clone(), manifest.parent.clone());
         let memory_layers = manifest.memory.len();
         if args.rebase && args.memory {
-            let base = Base {
+            let mut base = Base {
                 id: id.clone(),
                 dir: args.dir.clone(),
                 extents: saved.extents,
                 layers: manifest.memory,
+                files: Vec::new(),
             };
-            if let Err(why) = rebase(&self.memory, &base) {
+            if let Err(why) = rebase(&self.memory, &mut base) {
                 let words = format!("memory could not be laid over the new snapshot: {why}");
                 self.exit.set(ExitReason::Error, &words);
             }
@@ -261,12 +270,12 @@ impl Machine {
     ) -> Result<(u64, File), SaveError> {
         let own = self.pagemap.find(&self.memory, Which::Own);
         let own = own.map_err(SaveError::Pagemap)?;
-        for entry in base.iter().flat_map(|base| &base.layers) {
-            let dir = base.map_or(Path::new(""), |base| &base.dir);
-            let to = folder.path(&entry.name);
-            link_or_copy(&dir.join(&entry.name), &to)
-                .map_err(SnapshotError::file(&dir.join(&entry.name)))?;
-            manifest.memory.push(entry.clone());
+        if let Some(base) = base {
+            for (entry, file) in base.layers.iter().zip(&base.files) {
+                let from = base.dir.join(&entry.name);
+                keep(file, &from, &folder.path(&entry.name)).map_err(SnapshotError::file(&from))?;
+                manifest.memory.push(entry.clone());
+            }
         }
         let layer = u32::try_from(manifest.memory.len()).unwrap_or(u32::MAX);
         let ranges = match (base, &self.base) {
@@ -303,15 +312,15 @@ fn everything(below: &Extents, own: &[(u64, u64)]) -> Vec<(u64, u64)> {
 }
 
 /// Lays a machine's memory over the snapshot that was just written of it.
-fn rebase(memory: &crate::devices::virtio::GuestMemory, base: &Base) -> std::io::Result<()> {
+fn rebase(memory: &crate::devices::virtio::GuestMemory, base: &mut Base) -> std::io::Result<()> {
     let files: Result<Vec<_>, _> = base
         .layers
         .iter()
         .map(|entry| File::open(base.dir.join(&entry.name)))
         .collect();
-    let files = files?;
+    base.files = files?;
     place::blank(memory)?;
-    layers::lay(memory, &base.extents, &files)
+    layers::lay(memory, &base.extents, &base.files)
 }
 
 /// Puts the frozen layers of a disk into the folder, and its map into its overlay.
@@ -338,7 +347,7 @@ fn link_layers(
     let mut entries = Vec::new();
     for (index, layer) in overlay.layers().iter().enumerate() {
         let name = format!("disk-{id}.{index}");
-        link_or_copy(layer.path(), &folder.path(&name))
+        keep(layer.file(), layer.path(), &folder.path(&name))
             .map_err(SnapshotError::file(layer.path()))?;
         entries.push(entry_of(folder, name)?);
     }

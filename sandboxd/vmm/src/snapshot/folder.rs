@@ -2,7 +2,8 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::SnapshotError;
@@ -146,18 +147,56 @@ pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<bool> {
     match std::fs::hard_link(from, to) {
         Ok(()) => Ok(true),
         Err(why) if why.kind() == ErrorKind::CrossesDevices => {
-            copy_sparse(from, to)?;
+            copy_sparse(&File::open(from)?, to)?;
             Ok(false)
         }
         Err(why) => Err(why),
     }
 }
 
-fn copy_sparse(from: &Path, to: &Path) -> io::Result<()> {
+/// Makes `to` the same file as the open `file`, which was found at `from`, or a sparse copy of it. The folder that it was found
+/// in may be deleted by now, or another may have its name.
+///
+/// # Errors
+/// When the host fails.
+pub fn keep(file: &File, from: &Path, to: &Path) -> io::Result<()> {
+    let linked = match std::fs::hard_link(from, to) {
+        Ok(()) if is_same(file, to)? => return Ok(()),
+        Ok(()) => {
+            std::fs::remove_file(to)?;
+            None
+        }
+        Err(why) => Some(why.kind()),
+    };
+    if linked != Some(ErrorKind::CrossesDevices) && link_open(file, to).is_ok() {
+        return Ok(());
+    }
+    copy_sparse(file, to)
+}
+
+fn is_same(file: &File, path: &Path) -> io::Result<bool> {
+    let (one, other) = (file.metadata()?, std::fs::symlink_metadata(path)?);
+    Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
+}
+
+/// Another name for an open file that still has one somewhere; refused when it has none, or `/proc` is out of reach.
+fn link_open(file: &File, to: &Path) -> io::Result<()> {
+    use nix::fcntl::{AT_FDCWD, AtFlags};
+    let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = AtFlags::AT_SYMLINK_FOLLOW;
+    Ok(nix::unistd::linkat(
+        AT_FDCWD,
+        from.as_str(),
+        AT_FDCWD,
+        to,
+        flags,
+    )?)
+}
+
+fn copy_sparse(source: &File, to: &Path) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
 
     use nix::unistd::{Whence, lseek};
-    let source = File::open(from)?;
     let target = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -169,7 +208,7 @@ fn copy_sparse(from: &Path, to: &Path) -> io::Result<()> {
     let offset = |at: u64| libc::off_t::try_from(at).unwrap_or(libc::off_t::MAX);
     let mut at = 0;
     while at < len {
-        let seek = |from, whence| lseek(&source, offset(from), whence);
+        let seek = |from, whence| lseek(source, offset(from), whence);
         let (start, end) = match seek(at, Whence::SeekData) {
             Ok(start) => {
                 let start = u64::try_from(start).unwrap_or(len);
@@ -231,13 +270,40 @@ mod tests {
     }
 
     #[test]
+    fn an_open_file_is_kept_whatever_became_of_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("a"), b"layer").unwrap();
+        let file = File::open(path("a")).unwrap();
+        let kept = |to: &str| {
+            keep(&file, &path("a"), &path(to)).unwrap();
+            assert_eq!(std::fs::read(path(to)).unwrap(), b"layer", "{to}");
+            is_same(&file, &path(to)).unwrap()
+        };
+        assert!(kept("by its name"));
+        std::fs::write(path("other"), b"other").unwrap();
+        std::fs::rename(path("other"), path("a")).unwrap();
+        assert!(kept("by another name that it has"));
+        std::fs::remove_file(path("a")).unwrap();
+        assert!(kept("without its name"));
+        for name in [
+            "by its name",
+            "by another name that it has",
+            "without its name",
+        ] {
+            std::fs::remove_file(path(name)).unwrap();
+        }
+        assert!(!kept("without any name"), "a copy");
+    }
+
+    #[test]
     fn a_copy_keeps_its_holes() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         let file = File::create(&from).unwrap();
         file.set_len(8 << 20).unwrap();
         file.write_all_at(&[7; 5000], 4 << 20).unwrap();
-        copy_sparse(&from, &to).unwrap();
+        copy_sparse(&File::open(&from).unwrap(), &to).unwrap();
         assert_eq!(std::fs::read(&from).unwrap(), std::fs::read(&to).unwrap());
         use std::os::unix::fs::MetadataExt;
         assert!(std::fs::metadata(&to).unwrap().blocks() * 512 < 1 << 20);

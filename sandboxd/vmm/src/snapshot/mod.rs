@@ -32,6 +32,7 @@
 
 pub mod extents;
 mod folder;
+mod kept;
 pub mod layers;
 pub mod manifest;
 pub mod stages;
@@ -44,7 +45,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 pub use self::extents::{Extents, ExtentsError};
-pub use self::folder::{Folder, link_or_copy};
+pub use self::folder::{Folder, keep, link_or_copy};
+pub use self::kept::Kept;
 pub use self::manifest::{DiskLayers, FileEntry, Kind, Manifest, ManifestError};
 pub use self::stages::Stages;
 pub use self::state::{SavedState, StateError};

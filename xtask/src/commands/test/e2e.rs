@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::guests;
 use super::leaks::{self, Inventory};
 use super::tally::{Count, Tally};
 use crate::cache::Ctx;
@@ -21,13 +22,43 @@ const SUITE_LIMIT: Duration = Duration::from_secs(45 * 60);
 /// What the daemon may promise to its sandboxes, in MiB: more than twenty of the smallest.
 const PROMISES_MIB: u32 = 24 * 1_024;
 
-/// Runs all suites; a failing one doesn't keep the next from running.
-pub fn run(ctx: &Ctx, host: &HostArgs, keyword: Option<&str>, tally: &mut Tally) -> Result<()> {
+/// Which suites run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// All.
+    All,
+    /// The VMM's tests with guests.
+    Vmm,
+    /// The Python tests whose names match.
+    Keyword(&'a str),
+}
+
+/// Runs the suites of `part`; a failing one doesn't keep the next from running. `rounds` snapshots are taken under load.
+pub fn run(
+    ctx: &Ctx,
+    host: &HostArgs,
+    part: Part<'_>,
+    rounds: u32,
+    tally: &mut Tally,
+) -> Result<()> {
+    let keyword = match part {
+        Part::Keyword(keyword) => Some(keyword),
+        Part::All | Part::Vmm => None,
+    };
     let place = host.place(ctx)?;
     let parts = setup::prepare(ctx, place)?;
-    let sdks = Sdks::get(ctx)?;
+    let guests = match keyword {
+        Some(_) => Vec::new(),
+        None => guests::build(ctx)?,
+    };
+    let sdks = match part {
+        Part::Vmm => None,
+        _ => Some(Sdks::get(ctx)?),
+    };
     signals::catch()?;
     let host = host.start(ctx, place)?;
+    guests::run(ctx, &host, &parts, &guests, rounds, tally)?;
+    let Some(sdks) = sdks else { return Ok(()) };
     // Without folders yet: files of a daemon to come can't be there.
     let nothing = Folders {
         state: "/nonexistent".into(),

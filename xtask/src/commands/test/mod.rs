@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! unit   fmt → clippy → cargo test
-//! e2e    host up → baseline → daemon → scenarios → leaks? → daemon down → leaks? → host down
+//! e2e    host up → VMM with guests → baseline → daemon → scenarios → leaks? → daemon down → leaks? → host down
 //! ```
 //!
 //! Every section counts what passed and failed; the last line says the sums.
@@ -11,6 +11,7 @@ pub mod leaks;
 mod tally;
 
 mod e2e;
+mod guests;
 mod unit;
 
 use std::process::ExitCode;
@@ -40,6 +41,14 @@ pub struct Args {
     #[arg(long, short = 'k', value_name = "EXPRESSION", requires = "e2e")]
     keyword: Option<String>,
 
+    /// Of the end-to-end part, run only the VMM's tests with guests, without a daemon.
+    #[arg(long, requires = "e2e", conflicts_with = "keyword")]
+    vmm: bool,
+
+    /// How many snapshots are taken under a write load and checked.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    load_rounds: u32,
+
     #[command(flatten)]
     host: HostArgs,
 }
@@ -55,7 +64,12 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
         unit::run(ctx, &mut tally)?;
     }
     if !args.unit {
-        e2e::run(ctx, &args.host, args.keyword.as_deref(), &mut tally)?;
+        let part = match (args.vmm, args.keyword.as_deref()) {
+            (true, _) => e2e::Part::Vmm,
+            (false, Some(keyword)) => e2e::Part::Keyword(keyword),
+            (false, None) => e2e::Part::All,
+        };
+        e2e::run(ctx, &args.host, part, args.load_rounds, &mut tally)?;
     }
     println!("\n{tally}");
     Ok(if tally.good() {

@@ -75,6 +75,10 @@ impl Vsock {
 
     /// The connections, for tests that set the clock.
     #[cfg(test)]
+    pub(super) fn next_port(&self) -> u32 {
+        self.muxer.next_port()
+    }
+
     pub(super) fn muxer(&mut self) -> &mut Muxer {
         &mut self.muxer
     }

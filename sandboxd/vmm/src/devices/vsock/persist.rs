@@ -15,6 +15,10 @@ pub struct VsockState {
     pub guest_cid: u64,
     /// Connections that the guest knows of, and resets that it has yet to hear of.
     pub connections: u64,
+    /// Port of the next connection that the host asks for. A guest forgets a connection only when its program does: one with the
+    /// ports of an old one would be taken for that.
+    #[serde(default)]
+    pub next_port: u32,
     /// Rx, tx and event queue, when the driver was using them.
     pub queues: Option<[QueueState; 3]>,
 }
@@ -25,6 +29,7 @@ impl Vsock {
         VsockState {
             guest_cid: self.guest_cid(),
             connections: self.connections_to_forget(),
+            next_port: self.next_port(),
             queues: self.queue_states(),
         }
     }
@@ -50,6 +55,7 @@ impl Vsock {
     /// Notes what a guest that goes on from `state` has to be told; for a device whose queues were taken away before and are
     /// about to be given back.
     pub fn owe(&mut self, state: &VsockState) {
+        self.muxer().skip_ports(state.next_port);
         if state.queues.is_some() && state.connections > 0 {
             self.owe_transport_reset();
         }

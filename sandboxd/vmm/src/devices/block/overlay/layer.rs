@@ -79,6 +79,11 @@ impl Layer {
         &self.path
     }
 
+    /// The layer itself, whatever became of its path.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Bytes that it takes of the host's disk.
     pub fn bytes(&self) -> u64 {
         self.header.data_offset + self.map.data_clusters() * self.header.cluster_size()

@@ -158,6 +158,17 @@ impl Muxer {
         self.epoll.as_raw_fd()
     }
 
+    /// Port of the next connection that the host asks for.
+    pub fn next_port(&self) -> u32 {
+        self.next_port
+    }
+
+    /// Leaves out all ports below `port`.
+    pub fn skip_ports(&mut self, port: u32) {
+        let port = FIRST_HOST_PORT | (port % FIRST_HOST_PORT);
+        self.next_port = self.next_port.max(port);
+    }
+
     /// Address of the guest.
     pub fn guest_cid(&self) -> u64 {
         self.guest_cid
@@ -396,7 +407,10 @@ fn window(others: usize) -> u32 {
 
 impl Drop for Muxer {
     fn drop(&mut self) {
-        if let Err(why) = std::fs::remove_file(&self.path) {
+        if let Err(why) = std::fs::remove_file(&self.path)
+            // Whoever made the folder may have removed it first.
+            && why.kind() != io::ErrorKind::NotFound
+        {
             error!(%why, path = %self.path.display(), "the vsock socket cannot be removed");
         }
     }
