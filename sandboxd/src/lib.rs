@@ -14,6 +14,10 @@
 
 mod admission;
 mod api;
+// Benchmarks are another crate and need the daemon's inside; nobody else does.
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 pub mod cli;
 mod egress;
 mod ids;

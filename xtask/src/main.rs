@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use cache::Ctx;
 use clap::{Parser, Subcommand};
-use commands::{demo, doctor, lab as lab_command, measure, setup, test, up};
+use commands::{demo, doctor, lab as lab_command, measure, peers, setup, test, up};
 
 /// Set up, run and test the sandbox daemon on this machine.
 ///
@@ -50,6 +50,7 @@ enum Task {
     Demo(demo::Args),
     Test(test::Args),
     Measure(measure::Args),
+    Peers(peers::Args),
     Lab(lab_command::Args),
     /// First program of a lab (for internal use).
     #[command(hide = true)]
@@ -57,6 +58,12 @@ enum Task {
     /// Agent of a lab (for internal use).
     #[command(hide = true)]
     LabServe,
+    /// The part of `peers` that runs on the measured host (for internal use).
+    #[command(hide = true)]
+    PeersDrive {
+        /// The plan, as JSON.
+        plan: String,
+    },
 }
 
 fn main() -> ExitCode {
@@ -77,6 +84,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Task::Demo(args) => demo::run(&Ctx::new()?, &args),
         Task::Test(args) => test::run(&Ctx::new()?, &args),
         Task::Measure(args) => measure::run(&Ctx::new()?, &args),
+        Task::Peers(args) => peers::run(&Ctx::new()?, &args),
         Task::Lab(args) => lab_command::run(&Ctx::new()?, args),
         Task::LabInit => {
             if let Err(error) = lab::init::run() {
@@ -86,5 +94,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
         Task::LabServe => lab::init::serve().map(|()| ExitCode::SUCCESS),
+        Task::PeersDrive { plan } => peers::drive(&plan).map(|()| ExitCode::SUCCESS),
     }
 }

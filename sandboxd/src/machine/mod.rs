@@ -36,7 +36,8 @@ mod sweep;
 mod sys;
 pub mod warm;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "bench"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "benchmarks need a part of it"))]
 pub mod fake;
 
 use std::collections::{BTreeMap, HashSet};

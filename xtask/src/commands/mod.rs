@@ -4,6 +4,7 @@ pub mod demo;
 pub mod doctor;
 pub mod lab;
 pub mod measure;
+pub mod peers;
 pub mod setup;
 pub mod test;
 pub mod up;

@@ -23,7 +23,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use self::backend::{Backend, BackendError};
+pub use self::backend::{Backend, BackendError, RawFile};
 pub use self::device::Block;
 pub use self::persist::BlockState;
 

@@ -73,12 +73,12 @@ impl Vsock {
         self.muxer.known_to_guest() as u64 + u64::from(due)
     }
 
-    /// The connections, for tests that set the clock.
-    #[cfg(test)]
+    /// The host port that the next connection gets.
     pub(super) fn next_port(&self) -> u32 {
         self.muxer.next_port()
     }
 
+    /// The connections.
     pub(super) fn muxer(&mut self) -> &mut Muxer {
         &mut self.muxer
     }
