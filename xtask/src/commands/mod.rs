@@ -27,7 +27,7 @@ pub struct HostArgs {
     lab: bool,
 
     /// Memory of the lab, in MiB, or with a G in GiB.
-    #[arg(long = "lab-memory", global = true, value_name = "SIZE", default_value = "8G", value_parser = lab::memory)]
+    #[arg(id = "lab-memory", long = "lab-memory", global = true, value_name = "SIZE", default_value = "8G", value_parser = lab::memory)]
     memory_mib: u32,
 }
 
