@@ -57,7 +57,11 @@ fn block(c: &mut Criterion) {
         };
         group.bench_function(format!("read from the base, {size}"), |b| {
             let memory = ring.queue.memory();
-            b.iter(|| untouched.read(memory, &chain.writable, bytes, next()));
+            b.iter(|| {
+                untouched
+                    .read(memory, &chain.writable, bytes, next())
+                    .expect("a read")
+            });
         });
 
         let (source, write) = pages(count, false);
@@ -70,11 +74,19 @@ fn block(c: &mut Criterion) {
         }
         group.bench_function(format!("read what was written, {size}"), |b| {
             let memory = ring.queue.memory();
-            b.iter(|| written.read(memory, &chain.writable, bytes, next()));
+            b.iter(|| {
+                written
+                    .read(memory, &chain.writable, bytes, next())
+                    .expect("a read")
+            });
         });
         group.bench_function(format!("write in place, {size}"), |b| {
             let memory = source.queue.memory();
-            b.iter(|| written.write(memory, &write.readable, 0, bytes, next()));
+            b.iter(|| {
+                written
+                    .write(memory, &write.readable, 0, bytes, next())
+                    .expect("a write")
+            });
         });
         let mut fresh = 0;
         group.bench_function(format!("first write, {size}"), |b| {

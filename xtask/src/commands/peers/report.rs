@@ -88,7 +88,8 @@ impl Report {
         }
         writeln!(
             f,
-            "\nValues are order statistics. {UNSUPPORTED}: not supported by n."
+            "\nValues are order statistics. {UNSUPPORTED}: not supported by n. Prepared: what the daemon's pool does ahead for \
+             each process is not in its times; cold has all of it. A copy of the peer's writable disk is made ahead too."
         )
     }
 
