@@ -103,6 +103,18 @@ impl Layout {
         self.snapshots.join(id.as_str())
     }
 
+    /// The folder of a snapshot, and what a process that died left of it under the name that it has while it is written
+    /// (`<id>.tmp-<process>`).
+    pub fn folders_of(&self, id: &SnapshotId) -> Vec<PathBuf> {
+        let unfinished = format!("{id}.tmp-");
+        let mut folders = self.snapshots_present();
+        folders.retain(|folder| {
+            let name = folder.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name == id.as_str() || name.starts_with(&unfinished))
+        });
+        folders
+    }
+
     /// Everything in the folder of snapshots, those that were being written too.
     pub fn snapshots_present(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(&self.snapshots).into_iter().flatten();

@@ -364,11 +364,12 @@ impl Microvms {
     }
 
     async fn remove_snapshot(&self, id: SnapshotId) {
-        let folder = self.shared.layout.snapshot(&id);
-        if let Err(error) = tokio::fs::remove_dir_all(&folder).await
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(snapshot = %id, folder = %folder.display(), %error, "a snapshot is left behind");
+        for folder in self.shared.layout.folders_of(&id) {
+            if let Err(error) = tokio::fs::remove_dir_all(&folder).await
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(snapshot = %id, folder = %folder.display(), %error, "a snapshot is left behind");
+            }
         }
     }
 }

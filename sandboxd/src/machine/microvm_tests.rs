@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Layout, MicrovmConfig, Microvms, Plan, PoolLimits, StartError, configuration};
 use crate::egress::Tap;
-use crate::ids::SandboxId;
+use crate::ids::{SandboxId, SnapshotId};
 use crate::machine::process::{ProcessIdentity, machines_below};
 use crate::machine::{Hypervisor, Source};
 use crate::templates::tests::template;
@@ -204,4 +204,21 @@ done
         machines_below(&dir.path().join("run")),
         Vec::<i32>::default()
     );
+}
+
+#[tokio::test]
+async fn what_a_dead_process_left_of_a_snapshot_goes_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let machines = machines(dir.path(), "/bin/sh");
+    let snapshots = dir.path().join("state/snapshots");
+    for name in ["sone", "sone.tmp-7", "sonetwo", "stwo.tmp-7"] {
+        std::fs::create_dir_all(snapshots.join(name)).unwrap();
+    }
+    machines
+        .discard_snapshot(SnapshotId::parse("sone").unwrap())
+        .await;
+    let left = std::fs::read_dir(&snapshots).unwrap();
+    let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["sonetwo", "stwo.tmp-7"]);
 }
