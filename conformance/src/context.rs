@@ -1,7 +1,7 @@
 //! What a check has at hand: the target, a recorder, the run's ledger, and a sandbox that may be shared.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -59,6 +59,8 @@ pub struct Context {
     run: Arc<Run>,
     /// Takes down what goes over the wire.
     pub recorder: Recorder,
+    /// Sandboxes that this check made for itself.
+    made: Arc<Mutex<Vec<String>>>,
 }
 
 impl Context {
@@ -66,7 +68,11 @@ impl Context {
     #[must_use]
     pub fn new(run: Arc<Run>) -> Self {
         let recorder = Recorder::new(run.secrets.clone());
-        Self { run, recorder }
+        Self {
+            run,
+            recorder,
+            made: Arc::default(),
+        }
     }
 
     /// The target.
@@ -119,7 +125,9 @@ impl Context {
         let result = http1::exchange(request).await;
         self.recorder.done(request, since, &result);
         if let Ok(reply) = &result {
-            self.run.ledger.note(request, reply);
+            if let Some(id) = self.run.ledger.note(request, reply) {
+                self.made().push(id);
+            }
         }
         result
     }
@@ -206,11 +214,31 @@ impl Context {
     /// # Errors
     /// Untestable when it cannot be created.
     pub async fn shared(&self) -> Result<Sandbox, Stop> {
-        self.run
+        let shared = self
+            .run
             .shared
             .get_or_init(|| self.fresh(json!({ "timeout": SHARED_LIFE })))
             .await
-            .clone()
+            .clone();
+        if let Ok(sandbox) = &shared {
+            self.made().retain(|id| *id != sandbox.id);
+        }
+        shared
+    }
+
+    fn made(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Kills what the check made for itself, so that targets with few places are not filled.
+    pub async fn tidy(&self) {
+        let made = std::mem::take(&mut *self.made());
+        for id in made {
+            let kill = self.api(Method::DELETE, &format!("/sandboxes/{id}"));
+            if let Ok(reply) = http1::exchange(&kill).await {
+                self.run.ledger.note(&kill, &reply);
+            }
+        }
     }
 
     /// Kills a sandbox that is no longer needed; the clean-up would do it later.

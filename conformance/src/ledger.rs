@@ -42,20 +42,20 @@ impl Ledger {
         &self.run
     }
 
-    /// Notes what a request made or killed, from its answer.
-    pub fn note(&self, request: &Request, reply: &Reply) {
+    /// Notes what a request made or killed, from its answer. Gives the id of what it made.
+    pub fn note(&self, request: &Request, reply: &Reply) -> Option<String> {
         let path = request.path.split('?').next().unwrap_or("");
-        let id = path.rsplit('/').next().unwrap_or("");
         let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        if request.method == Method::POST && path.ends_with("/sandboxes") {
-            if let Ok(body) = serde_json::from_slice::<Value>(&reply.body) {
-                if let Some(id) = body["sandboxID"].as_str() {
-                    alive.insert(id.to_owned());
-                }
-            }
-        } else if request.method == Method::DELETE && reply.status.is_success() {
-            alive.remove(id);
+        if request.method == Method::DELETE && reply.status.is_success() {
+            alive.remove(path.rsplit('/').next().unwrap_or(""));
         }
+        if request.method != Method::POST || !path.ends_with("/sandboxes") {
+            return None;
+        }
+        let body: Value = serde_json::from_slice(&reply.body).ok()?;
+        let id = body["sandboxID"].as_str()?.to_owned();
+        alive.insert(id.clone());
+        Some(id)
     }
 
     /// Kills all that are left, and all that carry the run's label. Gives how many it killed and which would not go.

@@ -72,7 +72,7 @@ pub struct Ran {
 /// Runs one check.
 pub async fn run_one(run: &Arc<Run>, check: &Check) -> Ran {
     let context = Context::new(Arc::clone(run));
-    let recorder = context.recorder.clone();
+    let kept = context.clone();
     let limit = context.limit(CHECK);
     let since = Instant::now();
     // A task of its own: a panic ends it, not the run.
@@ -96,16 +96,18 @@ pub async fn run_one(run: &Arc<Run>, check: &Check) -> Ran {
             )
         }
     };
+    let ms = since.elapsed().as_secs_f64() * 1_000.0;
+    kept.tidy().await;
     let shown = |text: Option<String>| text.map(|text| run.secrets.text(&text));
     Ran {
         status,
         expected: shown(expected),
         actual: shown(actual),
-        ms: since.elapsed().as_secs_f64() * 1_000.0,
+        ms,
         exchanges: if status == Status::Pass {
             Vec::new()
         } else {
-            recorder.exchanges()
+            kept.recorder.exchanges()
         },
     }
 }

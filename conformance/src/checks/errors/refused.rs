@@ -209,7 +209,7 @@ async fn private(c: Context) -> Verdict {
 async fn no_leak(c: Context) -> Verdict {
     let mark = c.unique();
     let reply = c
-        .create(json!({ "timeout": -1, "metadata": { "mark": mark } }))
+        .create(json!({ "envVars": { "NUMBER": 7 }, "metadata": { "mark": mark } }))
         .await?;
     if !reply.status.is_client_error() {
         return Err(Stop::Untestable("no create was refused".to_owned()));
