@@ -124,10 +124,10 @@ impl Context {
         let since = Instant::now();
         let result = http1::exchange(request).await;
         self.recorder.done(request, since, &result);
-        if let Ok(reply) = &result {
-            if let Some(id) = self.run.ledger.note(request, reply) {
-                self.made().push(id);
-            }
+        if let Ok(reply) = &result
+            && let Some(id) = self.run.ledger.note(request, reply)
+        {
+            self.made().push(id);
         }
         result
     }

@@ -176,10 +176,10 @@ impl Streamed {
             .exchanges
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(exchange) = held.get_mut(self.index) {
-            if exchange.response_body.len() < BODY {
-                exchange.response_body.push_str(&cut(piece));
-            }
+        if let Some(exchange) = held.get_mut(self.index)
+            && exchange.response_body.len() < BODY
+        {
+            exchange.response_body.push_str(&cut(piece));
         }
     }
 }

@@ -70,17 +70,17 @@ impl Ledger {
             &format!("/v2/sandboxes?metadata={filter}"),
             limit,
         );
-        if let Ok(reply) = http1::exchange(&listing).await {
-            if let Ok(Value::Array(items)) = serde_json::from_slice::<Value>(&reply.body) {
-                // A target that ignores the filter lists others' sandboxes too: the label is looked at here as well.
-                let ours = items
-                    .iter()
-                    .filter(|item| item["metadata"][LABEL] == self.run.as_str());
-                ids.extend(
-                    ours.filter_map(|item| item["sandboxID"].as_str())
-                        .map(str::to_owned),
-                );
-            }
+        if let Ok(reply) = http1::exchange(&listing).await
+            && let Ok(Value::Array(items)) = serde_json::from_slice::<Value>(&reply.body)
+        {
+            // A target that ignores the filter lists others' sandboxes too: the label is looked at here as well.
+            let ours = items
+                .iter()
+                .filter(|item| item["metadata"][LABEL] == self.run.as_str());
+            ids.extend(
+                ours.filter_map(|item| item["sandboxID"].as_str())
+                    .map(str::to_owned),
+            );
         }
         let mut killed = 0;
         let mut left = Vec::new();

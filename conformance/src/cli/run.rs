@@ -246,10 +246,10 @@ async fn ran(list: &List, target: Target, plan: &Plan, args: &Args) -> ExitCode 
 
 fn finish(report: &Report, args: &Args) -> ExitCode {
     print!("{}", console::summary(report, args.strict));
-    if let Some(out) = &args.out {
-        if let Err(error) = write(report, out) {
-            return refuse(HARNESS, &format!("{}: {error}", out.display()));
-        }
+    if let Some(out) = &args.out
+        && let Err(error) = write(report, out)
+    {
+        return refuse(HARNESS, &format!("{}: {error}", out.display()));
     }
     if report.interrupted {
         return ExitCode::from(INTERRUPTED);

@@ -34,10 +34,10 @@ pub struct DiffArgs {
 }
 
 pub fn list(list: &List, args: &ListArgs) -> ExitCode {
-    if let Some(wanted) = &args.profile {
-        if !list.areas.iter().any(|area| area.id == wanted) {
-            return refuse(USAGE, &unknown_area(list, wanted));
-        }
+    if let Some(wanted) = &args.profile
+        && !list.areas.iter().any(|area| area.id == wanted)
+    {
+        return refuse(USAGE, &unknown_area(list, wanted));
     }
     let of = |area: &str| args.profile.as_ref().is_none_or(|wanted| wanted == area);
     for check in list.checks.iter().filter(|check| of(check.area())) {

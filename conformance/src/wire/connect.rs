@@ -113,7 +113,7 @@ impl Stream {
         loop {
             if let Some(envelope) = self
                 .decoder
-                .next()
+                .take_frame()
                 .map_err(|error| fail("frames of the Connect protocol", error.to_string()))?
             {
                 self.frames += 1;

@@ -64,7 +64,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When the bytes are no frame.
-    pub fn next(&mut self) -> Result<Option<Envelope>, EnvelopeError> {
+    pub fn take_frame(&mut self) -> Result<Option<Envelope>, EnvelopeError> {
         if self.held.len() < 5 {
             return Ok(None);
         }
@@ -115,7 +115,7 @@ mod tests {
             let mut got = Vec::new();
             for piece in wire.chunks(cut) {
                 decoder.push(piece);
-                while let Some(frame) = decoder.next().unwrap() {
+                while let Some(frame) = decoder.take_frame().unwrap() {
                     got.push((frame.flags, frame.payload.to_vec()));
                 }
             }
@@ -128,7 +128,7 @@ mod tests {
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
             for _ in 0..bytes.len() {
-                match decoder.next() {
+                match decoder.take_frame() {
                     Ok(Some(frame)) => prop_assert!(frame.payload.len() <= bytes.len()),
                     Ok(None) | Err(_) => break,
                 }
@@ -140,7 +140,7 @@ mod tests {
     fn a_cut_stream_is_said_so() {
         let mut decoder = Decoder::default();
         decoder.push(&[0, 0, 0]);
-        assert_eq!(decoder.next(), Ok(None));
+        assert_eq!(decoder.take_frame(), Ok(None));
         assert_eq!(decoder.finish(), Err(EnvelopeError::Cut(3)));
     }
 }

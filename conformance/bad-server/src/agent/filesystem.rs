@@ -57,7 +57,7 @@ pub fn unary(
             if tree.get(&path).is_none() && w.on("remove-missing-404") {
                 return Err(failed(TreeError::Missing, "not_found"));
             }
-            if !(w.on("remove-only-empty") && !tree.below(&path, 1).is_empty())
+            if (!w.on("remove-only-empty") || tree.below(&path, 1).is_empty())
                 && !w.on("remove-ignored")
             {
                 tree.remove(&path);
@@ -206,10 +206,10 @@ pub fn entry(w: &World, tree: &Tree, path: &str) -> Value {
     if !target.metadata.is_empty() && !w.on("stat-without-metadata") {
         body["metadata"] = json!(target.metadata);
     }
-    if w.on("permissions-missing") {
-        if let Some(members) = body.as_object_mut() {
-            members.remove("permissions");
-        }
+    if w.on("permissions-missing")
+        && let Some(members) = body.as_object_mut()
+    {
+        members.remove("permissions");
     }
     body
 }

@@ -26,14 +26,14 @@ fn made(w: &World, call: &Call, old: bool) -> Result<Response, Response> {
     let body = call.object(w)?;
     let key =
         header(&call.headers, "idempotency-key").filter(|_| !old && !w.on("idempotency-ignored"));
-    if let Some(key) = key {
-        if let Some((before, reply)) = lock(&w.keys).get(key) {
-            if *before == body || w.on("idempotency-mismatch-accepted") {
-                return Ok(answer(201, reply));
-            }
-            let word = Some("idempotency_request_mismatch");
-            return Err(coded(w, 422, "the key was used with another body", word));
+    if let Some(key) = key
+        && let Some((before, reply)) = lock(&w.keys).get(key)
+    {
+        if *before == body || w.on("idempotency-mismatch-accepted") {
+            return Ok(answer(201, reply));
         }
+        let word = Some("idempotency_request_mismatch");
+        return Err(coded(w, 422, "the key was used with another body", word));
     }
     let refused = checked(w, &body, old);
     if let Err(refusal) = refused {
@@ -113,7 +113,8 @@ fn checked(w: &World, body: &Value, old: bool) -> Result<(), Response> {
     let refuse = |why: &str| Err(error(w, 400, why));
     template(w, body)?;
     let timeout = &body["timeout"];
-    if !timeout.is_null() && !(w.on("text-timeout-accepted") && timeout.is_string()) {
+    let accepted = w.on("text-timeout-accepted") && timeout.is_string();
+    if !timeout.is_null() && !accepted {
         match timeout.as_i64() {
             None => return refuse("timeout is no number of seconds"),
             Some(0) if w.on("zero-timeout-accepted") => {}
@@ -197,12 +198,11 @@ fn network(w: &World, body: &Value, old: bool) -> Result<(), Response> {
             .collect()
     };
     let is_name = |text: &String| {
-        !text
-            .split('/')
+        text.split('/')
             .next()
             .unwrap_or("")
             .parse::<std::net::IpAddr>()
-            .is_ok()
+            .is_err()
     };
     let deny = texts("denyOut");
     if deny.iter().any(is_name) && !w.on("deny-name-accepted") {

@@ -86,10 +86,10 @@ pub fn detailed(w: &World, sandbox: &Sandbox) -> Value {
     if w.on("lifecycle-on-timeout-stop") {
         body["lifecycle"]["onTimeout"] = json!("stop");
     }
-    if w.on("detail-omits-end-at") {
-        if let Some(members) = body.as_object_mut() {
-            members.remove("endAt");
-        }
+    if w.on("detail-omits-end-at")
+        && let Some(members) = body.as_object_mut()
+    {
+        members.remove("endAt");
     }
     body
 }
