@@ -1,0 +1,190 @@
+//! The agent in a sandbox: who may ask, and where a request goes.
+
+pub mod connect;
+mod files;
+mod filesystem;
+pub mod process;
+mod shell;
+mod streams;
+
+use std::sync::Arc;
+
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::reply::{bare, empty, header, json as answer_json};
+use crate::tree::{absolute, clean};
+use crate::world::{Sandbox, World, lock};
+
+/// Largest body.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+
+/// Who acts.
+#[derive(Clone, Debug)]
+pub struct User {
+    pub name: String,
+    pub home: String,
+}
+
+/// A user of the sandbox.
+pub fn user(w: &World, name: &str) -> Option<User> {
+    match name {
+        "root" => Some(User {
+            name: "root".to_owned(),
+            home: "/root".to_owned(),
+        }),
+        "" | "user" if w.on("default-user-root") => user(w, "root"),
+        "" | "user" => Some(User {
+            name: "user".to_owned(),
+            home: "/home/user".to_owned(),
+        }),
+        _ if w.on("unknown-user-accepted") => user(w, "user"),
+        _ => None,
+    }
+}
+
+/// A path as clients give it.
+pub fn resolved(w: &World, user: &User, path: &str) -> String {
+    let home = if w.on("relative-to-root") {
+        "/"
+    } else {
+        &user.home
+    };
+    let tilde = !w.on("tilde-literal");
+    let path = match path.strip_prefix('~') {
+        Some("") if tilde => home.to_owned(),
+        Some(rest) if tilde && rest.starts_with('/') => format!("{home}{rest}"),
+        _ => absolute(home, path),
+    };
+    clean(&path)
+}
+
+pub async fn answer(w: &Arc<World>, sandbox: &Arc<Sandbox>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    let method = request.method().as_str().to_owned();
+    if path == "/health" && method == "GET" && !w.on("agent-health-needs-token") {
+        return if w.on("agent-health-500") {
+            empty(500)
+        } else {
+            empty(204)
+        };
+    }
+    if path == "/files" {
+        return files::answer(w, sandbox, request).await;
+    }
+    if let Some(refusal) = refused(w, sandbox, &request) {
+        return refusal;
+    }
+    match path.as_str() {
+        "/health" => return empty(204),
+        // Only reached with the fault that makes it public.
+        "/init" => return empty(204),
+        "/envs" => return answer_json(200, &json!(process::globals(w, sandbox))),
+        "/metrics" => return answer_json(200, &metrics(w)),
+        _ => {}
+    }
+    let Some(call) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
+        return bare(404, "text/plain", "404 page not found");
+    };
+    rpc(w, sandbox, call, request).await
+}
+
+fn metrics(w: &World) -> Value {
+    let mut body = json!({
+        "ts": jiff::Timestamp::now().as_second(), "cpu_count": 2, "cpu_used_pct": 1.5,
+        "mem_total": 536_870_912, "mem_used": 100_000_000, "mem_cache": 1_000_000,
+        "mem_total_mib": 512, "mem_used_mib": 95, "disk_used": 1_000_000, "disk_total": 1_073_741_824,
+    });
+    if w.on("agent-metrics-without-disk") {
+        body["disk_total"] = Value::Null;
+    }
+    body
+}
+
+fn refused(w: &World, sandbox: &Sandbox, request: &Request) -> Option<Response> {
+    let token = sandbox.token.as_deref()?;
+    let given = header(request.headers(), "x-access-token");
+    let foreign = || {
+        let all = lock(&w.sandboxes);
+        given.is_some() && all.values().any(|other| other.token.as_deref() == given)
+    };
+    let open = (w.on("agent-open") && given.is_none())
+        || (w.on("agent-any-token") && given.is_some())
+        || (w.on("agent-foreign-token") && foreign())
+        || (w.on("envs-open") && request.uri().path() == "/envs");
+    if open || given == Some(token) {
+        return None;
+    }
+    if w.on("agent-refusal-as-text") {
+        return Some(bare(401, "text/plain", "unauthorized"));
+    }
+    Some(answer_json(
+        401,
+        &json!({ "code": 401, "message": "unauthorized access, use a valid access token" }),
+    ))
+}
+
+/// The user of a call, or the error that there is none.
+fn acting(w: &World, request: &http::HeaderMap) -> Result<User, connect::Failure> {
+    let given = header(request, "authorization")
+        .and_then(|value| value.strip_prefix("Basic "))
+        .and_then(|text| STANDARD.decode(text).ok())
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .map(|text| text.split(':').next().unwrap_or("").to_owned());
+    let name = given
+        .filter(|_| !w.on("basic-user-ignored"))
+        .unwrap_or_default();
+    user(w, &name).ok_or_else(|| {
+        let words = if w.on("unknown-user-words") {
+            "denied".to_owned()
+        } else {
+            format!("invalid username: '{name}'")
+        };
+        connect::Failure::new(
+            if w.on("unknown-user-internal") {
+                "internal"
+            } else {
+                "unauthenticated"
+            },
+            &words,
+        )
+    })
+}
+
+async fn rpc(
+    w: &Arc<World>,
+    sandbox: &Arc<Sandbox>,
+    call: (&str, &str),
+    request: Request,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, MAX_BODY).await else {
+        return connect::unary(
+            w,
+            Err(connect::Failure::new(
+                "resource_exhausted",
+                "the body is too large",
+            )),
+        );
+    };
+    let streaming = header(&head.headers, "content-type")
+        .is_some_and(|kind| kind.starts_with("application/connect+"));
+    let who = acting(w, &head.headers);
+    if streaming {
+        return streams::answer(w, sandbox, call, &head.headers, who, &body).await;
+    }
+    let parsed = connect::message(w, &body);
+    let result = match (parsed, who) {
+        (Err(failure), _) | (_, Err(failure)) => Err(failure),
+        (Ok(body), Ok(who)) => match call {
+            ("process.Process", method) => process::unary(w, sandbox, method, &body).await,
+            ("filesystem.Filesystem", method) => filesystem::unary(w, sandbox, &who, method, &body),
+            _ => Err(connect::Failure::new("unimplemented", "no such service")),
+        },
+    };
+    connect::unary(w, result)
+}

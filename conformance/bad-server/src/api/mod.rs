@@ -1,0 +1,123 @@
+//! The control API.
+
+mod create;
+mod life;
+mod list;
+mod shape;
+
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::response::Response;
+use http::Method;
+use serde_json::Value;
+
+use crate::KEY;
+use crate::reply::{bare, empty, error, header};
+use crate::world::World;
+
+/// Largest body.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// What a handler gets.
+pub struct Call {
+    pub method: Method,
+    pub path: String,
+    pub query: String,
+    pub headers: http::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Call {
+    /// The body as a JSON object; nothing is an empty one.
+    fn object(&self, w: &World) -> Result<Value, Response> {
+        if self.body.is_empty() {
+            return Ok(serde_json::json!({}));
+        }
+        match serde_json::from_slice::<Value>(&self.body) {
+            Ok(value) if value.is_object() => Ok(value),
+            Ok(_) if w.on("array-body-500") => Err(error(w, 500, "internal server error")),
+            Err(_) if w.on("malformed-json-500") => Err(error(w, 500, "internal server error")),
+            _ => Err(error(w, 400, "the body is not a JSON object")),
+        }
+    }
+}
+
+pub async fn answer(w: &World, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let chunked = head.headers.contains_key("transfer-encoding");
+    let Ok(body) = to_bytes(body, MAX_BODY).await else {
+        return error(w, 413, "the body is too large");
+    };
+    if chunked && w.on("chunked-refused") {
+        return error(w, 411, "length required");
+    }
+    let call = Call {
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or("").to_owned(),
+        headers: head.headers,
+        body: body.to_vec(),
+    };
+    if call.path == "/health" && !w.on("health-needs-key") {
+        return if w.on("health-503") {
+            empty(503)
+        } else {
+            bare(200, "text/plain", "OK")
+        };
+    }
+    match authorized(w, &call) {
+        Some(refusal) => refusal,
+        None => routed(w, &call),
+    }
+}
+
+fn authorized(w: &World, call: &Call) -> Option<Response> {
+    let key = header(&call.headers, "x-api-key");
+    let open = (w.on("open-without-key") && key.is_none())
+        || (w.on("any-key-accepted") && key.is_some_and(|key| !key.is_empty()))
+        || (w.on("empty-key-accepted") && key == Some(""))
+        || (w.on("key-prefix-accepted")
+            && key.is_some_and(|key| !key.is_empty() && KEY.starts_with(key)))
+        || (w.on("timeout-route-open") && call.path.ends_with("/timeout"));
+    if open || key == Some(KEY) {
+        return None;
+    }
+    if w.on("refusal-of-key-as-text") {
+        return Some(bare(401, "text/plain", "unauthorized"));
+    }
+    if w.on("wrong-key-403") && key.is_some() {
+        return Some(error(w, 403, "forbidden"));
+    }
+    if w.on("key-echoed") {
+        return Some(error(
+            w,
+            401,
+            &format!("the key {} is not valid", key.unwrap_or("")),
+        ));
+    }
+    Some(error(w, 401, "the API key is missing or not valid"))
+}
+
+fn routed(w: &World, call: &Call) -> Response {
+    let parts: Vec<&str> = call.path.trim_start_matches('/').split('/').collect();
+    let method = call.method.as_str();
+    match (method, parts.as_slice()) {
+        ("POST", ["sandboxes"]) if !w.on("create-v1-missing") => create::v1(w, call),
+        ("POST", ["v2", "sandboxes"]) if !w.on("create-v2-missing") => create::v2(w, call),
+        ("POST", ["v2", "sandboxes"]) => error(w, 405, "method not allowed"),
+        ("GET", ["sandboxes"]) if !w.on("list-v1-missing") => list::v1(w, call),
+        ("GET", ["v2", "sandboxes"]) => list::v2(w, call),
+        ("GET", ["sandboxes", id]) => life::detail(w, id),
+        ("DELETE", ["sandboxes", id]) => life::kill(w, id),
+        ("POST", ["sandboxes", id, "timeout"]) => life::timeout(w, call, id),
+        ("POST", ["sandboxes", id, "refreshes"]) if !w.on("refresh-missing") => {
+            life::refresh(w, call, id)
+        }
+        ("POST", ["sandboxes", id, "connect"]) if !w.on("connect-v1-missing") => {
+            life::connect(w, call, id, true)
+        }
+        ("POST", ["v2", "sandboxes", id, "connect"]) => life::connect(w, call, id, false),
+        _ if w.on("unknown-route-html") => bare(404, "text/html", "<h1>404</h1>"),
+        _ => error(w, 404, "there is no such route"),
+    }
+}

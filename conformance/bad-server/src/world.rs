@@ -1,0 +1,163 @@
+//! All state: sandboxes with their files and processes. Expiry is judged when something is asked.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::agent::process::Process;
+use crate::faults::FAULTS;
+use crate::service::Service;
+use crate::tree::Tree;
+
+/// A lock that a panic elsewhere does not spoil.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The server's state.
+pub struct World {
+    fault: Option<&'static str>,
+    serial: AtomicU64,
+    /// Living sandboxes by id.
+    pub sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
+    /// Idempotency keys: the request's body and the answer's.
+    pub keys: Mutex<BTreeMap<String, (Value, Value)>>,
+}
+
+impl World {
+    pub fn new(fault: Option<&'static str>) -> Self {
+        Self {
+            fault,
+            serial: AtomicU64::new(1),
+            sandboxes: Mutex::default(),
+            keys: Mutex::default(),
+        }
+    }
+
+    /// Whether it has this fault. One that is not in the catalogue is a mistake in this crate.
+    pub fn on(&self, fault: &str) -> bool {
+        assert!(
+            FAULTS.contains(&fault),
+            "`{fault}` is missing in the catalogue"
+        );
+        self.fault == Some(fault)
+    }
+
+    /// A word of letters and digits that was not given before.
+    pub fn word(&self, prefix: &str, length: usize) -> String {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let mut state = serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xd1b5_4a32_d192_ed03;
+        let mut word = prefix.to_owned();
+        for _ in 0..length {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let index = usize::try_from(state % 36).unwrap_or(0);
+            word.push(char::from(b"abcdefghijklmnopqrstuvwxyz0123456789"[index]));
+        }
+        word
+    }
+
+    /// A living sandbox. Ids of old clients end in `-clientid`.
+    pub fn find(&self, id: &str) -> Option<Arc<Sandbox>> {
+        let id = if self.on("suffix-not-stripped") {
+            id
+        } else {
+            id.split('-').next().unwrap_or(id)
+        };
+        let mut all = lock(&self.sandboxes);
+        let sandbox = Arc::clone(all.get(id)?);
+        if Timestamp::now() > *lock(&sandbox.end) && !self.on("never-expires") {
+            all.remove(id);
+            sandbox.die();
+            return None;
+        }
+        Some(sandbox)
+    }
+
+    /// All living sandboxes.
+    pub fn living(&self) -> Vec<Arc<Sandbox>> {
+        let ids: Vec<String> = lock(&self.sandboxes).keys().cloned().collect();
+        ids.iter().filter_map(|id| self.find(id)).collect()
+    }
+}
+
+/// One sandbox.
+pub struct Sandbox {
+    pub id: String,
+    pub template: String,
+    pub token: Option<String>,
+    pub traffic_token: Option<String>,
+    pub mask_host: Option<String>,
+    pub metadata: Value,
+    pub envs: BTreeMap<String, String>,
+    pub started: Timestamp,
+    pub end: Mutex<Timestamp>,
+    pub tree: Mutex<Tree>,
+    pub processes: Mutex<BTreeMap<u32, Arc<Process>>>,
+    pub services: Mutex<BTreeMap<u16, Arc<Service>>>,
+    /// What an earlier command left in the environment; only a fault writes here.
+    pub leaked: Mutex<BTreeMap<String, String>>,
+    dead: watch::Sender<bool>,
+    next_pid: AtomicU32,
+}
+
+/// What a create decides of a sandbox.
+pub struct Plan {
+    pub id: String,
+    pub template: String,
+    pub token: Option<String>,
+    pub traffic_token: Option<String>,
+    pub mask_host: Option<String>,
+    pub metadata: Value,
+    pub envs: BTreeMap<String, String>,
+    pub timeout: i64,
+}
+
+impl Sandbox {
+    pub fn new(plan: Plan) -> Self {
+        let now = Timestamp::now();
+        Self {
+            id: plan.id,
+            template: plan.template,
+            token: plan.token,
+            traffic_token: plan.traffic_token,
+            mask_host: plan.mask_host,
+            metadata: plan.metadata,
+            envs: plan.envs,
+            started: now,
+            end: Mutex::new(after(now, plan.timeout)),
+            tree: Mutex::new(Tree::new()),
+            processes: Mutex::default(),
+            services: Mutex::default(),
+            leaked: Mutex::default(),
+            dead: watch::Sender::new(false),
+            next_pid: AtomicU32::new(500),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.next_pid.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Cuts all streams.
+    pub fn die(&self) {
+        self.dead.send_replace(true);
+    }
+
+    /// Returns when the sandbox is dead.
+    pub async fn death(&self) {
+        let mut dead = self.dead.subscribe();
+        let _ = dead.wait_for(|dead| *dead).await;
+    }
+}
+
+/// So many seconds later; times out of range are the far future.
+pub fn after(from: Timestamp, seconds: i64) -> Timestamp {
+    from.checked_add(SignedDuration::from_secs(seconds))
+        .unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,12 @@
+//! Uploads, downloads, signed URLs.
+
+mod read;
+mod signed;
+mod write;
+
+use crate::check::Check;
+
+/// All checks of the area.
+pub fn all() -> Vec<Check> {
+    [read::CHECKS, signed::CHECKS, write::CHECKS].concat()
+}

@@ -1,0 +1,14 @@
+//! The filesystem service.
+
+mod change;
+mod listing;
+mod stat;
+
+use crate::check::Check;
+
+/// All checks of the area.
+pub fn all() -> Vec<Check> {
+    [change::CHECKS, listing::CHECKS, stat::CHECKS].concat()
+}
+
+pub use stat::stat as stat_of;

@@ -1,0 +1,25 @@
+//! Making, seeing, prolonging and killing sandboxes.
+
+mod connect;
+mod create;
+mod detail;
+mod kill;
+mod lifetime;
+mod list;
+mod paging;
+
+use crate::check::Check;
+
+/// All checks of the area.
+pub fn all() -> Vec<Check> {
+    [
+        connect::CHECKS,
+        create::CHECKS,
+        detail::CHECKS,
+        kill::CHECKS,
+        lifetime::CHECKS,
+        list::CHECKS,
+        paging::CHECKS,
+    ]
+    .concat()
+}

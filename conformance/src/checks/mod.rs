@@ -1,0 +1,31 @@
+//! All checks, one folder or file per area. A file begins with the table of its checks.
+//!
+//! A check tries one thing, makes what it needs itself, and tells its finding as expected and actual. What it needs and
+//! does not get makes it untestable; only its own subject makes it fail.
+
+mod auth;
+mod errors;
+mod files;
+mod filesystem;
+mod lifecycle;
+mod process;
+mod proxy;
+mod pty;
+
+use crate::check::Check;
+
+/// All of them, in the order of reports.
+#[must_use]
+pub fn all() -> Vec<Check> {
+    [
+        lifecycle::all(),
+        auth::CHECKS.to_vec(),
+        errors::all(),
+        process::all(),
+        pty::CHECKS.to_vec(),
+        filesystem::all(),
+        files::all(),
+        proxy::all(),
+    ]
+    .concat()
+}

@@ -1,0 +1,298 @@
+//! `run`: checks a target, writes the reports, and leaves no sandbox behind.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{HARNESS, INTERRUPTED, NO_TARGET, RED, USAGE, refuse, show};
+use crate::context::{Context, Run, unique};
+use crate::expected::{Expected, Standing};
+use crate::preflight::{self, Found, PreflightError};
+use crate::report::{FORMAT, Outcome, Report, Status, Tested, profiles};
+use crate::reports::{console, junit, markdown};
+use crate::requirements::List;
+use crate::runner::{Plan, Selection, run_all};
+use crate::target::{Target, TargetFile};
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Address of the API.
+    #[arg(long, env = "E2B_API_URL")]
+    url: Option<String>,
+    /// API key.
+    #[arg(long, env = "E2B_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+    /// One address for traffic to all sandboxes; they are named by headers.
+    #[arg(long, env = "E2B_SANDBOX_URL")]
+    sandbox_url: Option<String>,
+    /// Sandboxes are reached at PORT-ID.DOMAIN.
+    #[arg(long, env = "E2B_DOMAIN")]
+    domain: Option<String>,
+    /// Template of the sandboxes that are made [default: base]. It needs a shell and python3.
+    #[arg(long)]
+    template: Option<String>,
+    /// A TOML file with url, api-key, sandbox-url, domain, template, patience, unsupported; flags go before it.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Only these areas; may be repeated.
+    #[arg(long)]
+    profile: Vec<String>,
+    /// Only these checks or requirements, by id or beginning of an id; may be repeated.
+    #[arg(long)]
+    check: Vec<String>,
+    /// Leave out the checks that have to wait.
+    #[arg(long)]
+    quick: bool,
+    /// Checks at a time.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    parallel: u8,
+    /// All time limits times this [default: 1], for slow targets.
+    #[arg(long)]
+    patience: Option<f64>,
+    /// An area or check that the target declares not to support; may be repeated.
+    #[arg(long)]
+    unsupported: Vec<String>,
+    /// The vendor's list of known failures: `"check" = "reason"` a line.
+    #[arg(long)]
+    expected: Option<PathBuf>,
+    /// SHOULD and MAY failures make the run red too.
+    #[arg(long)]
+    strict: bool,
+    /// Folder for report.json, junit.xml and report.md.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+pub fn run(list: &List, args: Args) -> ExitCode {
+    let prepared = prepare(list, &args);
+    let (target, plan) = match prepared {
+        Ok(prepared) => prepared,
+        Err(why) => return refuse(USAGE, &why),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(HARNESS, &error.to_string()),
+    };
+    let code = runtime.block_on(ran(list, target, &plan, &args));
+    // Requests that a second Ctrl-C cut off are not waited for.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    code
+}
+
+fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
+    let mut file = match &args.config {
+        None => TargetFile::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+            toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?
+        }
+    };
+    file.url = args.url.clone().or(file.url);
+    file.api_key = args.api_key.clone().or(file.api_key);
+    file.sandbox_url = args.sandbox_url.clone().or(file.sandbox_url);
+    file.domain = args.domain.clone().or(file.domain);
+    file.template = args.template.clone().or(file.template);
+    file.patience = args.patience.or(file.patience);
+    file.unsupported.extend(args.unsupported.clone());
+    let target = file.target().map_err(|error| error.to_string())?;
+    for area in &args.profile {
+        if !list.areas.iter().any(|known| known.id == area) {
+            return Err(show::unknown_area(list, area));
+        }
+    }
+    let selection = Selection {
+        areas: args.profile.clone(),
+        ids: args.check.clone(),
+        quick: args.quick,
+    };
+    if !list.checks.iter().any(|check| selection.takes(list, check)) {
+        return Err("no check is selected; see `e2b-conformance list`".to_owned());
+    }
+    for declared in &target.unsupported {
+        let one = Selection {
+            ids: vec![declared.clone()],
+            ..Selection::default()
+        };
+        if !list.checks.iter().any(|check| one.takes(list, check)) {
+            return Err(format!(
+                "`{declared}` is declared unsupported, and is no area and no check"
+            ));
+        }
+    }
+    let expected = match &args.expected {
+        None => Expected::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+            let known = |id: &str| list.checks.iter().any(|check| check.id == id);
+            Expected::read(&text, known).map_err(|error| error.to_string())?
+        }
+    };
+    let rerun = rerun(&target);
+    Ok((
+        target,
+        Plan {
+            selection,
+            parallel: usize::from(args.parallel),
+            expected,
+            rerun,
+        },
+    ))
+}
+
+/// The command without the key, which comes from the environment.
+fn rerun(target: &Target) -> String {
+    let door = match &target.door {
+        crate::target::Door::Shared { url, .. } => format!("--sandbox-url {url}"),
+        crate::target::Door::Names { domain, .. } => format!("--domain {domain}"),
+    };
+    format!(
+        "E2B_API_KEY=… e2b-conformance run --url {} {door} --template {} --patience {}",
+        target.url, target.template, target.patience
+    )
+}
+
+async fn ran(list: &List, target: Target, plan: &Plan, args: &Args) -> ExitCode {
+    let name = unique();
+    let run = Run::new(target, &name);
+    let started = jiff::Timestamp::now().to_string();
+    let since = Instant::now();
+    let mut results = Vec::new();
+    let work = async {
+        let found = preflight::look(&Context::new(Arc::clone(&run))).await?;
+        let total = list
+            .checks
+            .iter()
+            .filter(|check| plan.selection.takes(list, check))
+            .count();
+        let bar = bar(total);
+        run_all(&run, list, plan, |outcome| {
+            tell(&bar, outcome);
+            results.push(outcome.clone());
+        })
+        .await;
+        bar.finish_and_clear();
+        Ok::<Found, PreflightError>(found)
+    };
+    // What was under way is dropped; what it made is in the ledger, or carries the run's label.
+    let ended = tokio::select! {
+        ended = work => Some(ended),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    if ended.is_none() {
+        eprintln!("interrupted; killing the sandboxes of this run (Ctrl-C again to leave them)");
+    }
+    let (_, left_behind) = tokio::select! {
+        cleaned = run.ledger.clean(&run.target) => cleaned,
+        _ = tokio::signal::ctrl_c() => {
+            return refuse(INTERRUPTED, &format!("sandboxes with metadata {}={name} are left", crate::ledger::LABEL));
+        }
+    };
+    let (found, interrupted) = match ended {
+        Some(Err(error @ PreflightError::Ours(_))) => return refuse(HARNESS, &error.to_string()),
+        Some(Err(error)) => return refuse(NO_TARGET, &run.secrets.text(&error.to_string())),
+        Some(Ok(found)) => (found, false),
+        None => (
+            Found {
+                envd_version: String::new(),
+            },
+            true,
+        ),
+    };
+    results.sort_by_key(|result: &Outcome| {
+        list.checks
+            .iter()
+            .position(|check| check.id == result.check)
+    });
+    let report = Report {
+        format: FORMAT,
+        suite: env!("CARGO_PKG_VERSION").to_owned(),
+        run: name,
+        started,
+        seconds: since.elapsed().as_secs_f64(),
+        target: Tested {
+            url: run.target.url.clone(),
+            template: run.target.template.clone(),
+            envd_version: found.envd_version,
+            unsupported: run.target.unsupported.clone(),
+        },
+        reproduce: plan.rerun.clone(),
+        interrupted,
+        requirements: list.requirements().count(),
+        covered: list
+            .requirements()
+            .filter(|one| !one.checks.is_empty())
+            .count(),
+        not_selected: list
+            .checks
+            .iter()
+            .filter(|check| !plan.selection.takes(list, check))
+            .count(),
+        left_behind,
+        profiles: profiles(list, &results),
+        results,
+    };
+    finish(&report, args)
+}
+
+fn finish(report: &Report, args: &Args) -> ExitCode {
+    print!("{}", console::summary(report, args.strict));
+    if let Some(out) = &args.out
+        && let Err(error) = write(report, out)
+    {
+        return refuse(HARNESS, &format!("{}: {error}", out.display()));
+    }
+    if report.interrupted {
+        return ExitCode::from(INTERRUPTED);
+    }
+    if report.count(Status::HarnessError) > 0 {
+        return ExitCode::from(HARNESS);
+    }
+    if report.red(args.strict).is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(RED)
+    }
+}
+
+fn write(report: &Report, out: &std::path::Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(out)?;
+    let mut json = serde_json::to_string_pretty(report).map_err(std::io::Error::other)?;
+    json.push('\n');
+    std::fs::write(out.join("report.json"), json)?;
+    std::fs::write(out.join("junit.xml"), junit::xml(report))?;
+    std::fs::write(out.join("report.md"), markdown::page(report))
+}
+
+fn bar(total: usize) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX));
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn tell(bar: &ProgressBar, outcome: &Outcome) {
+    bar.inc(1);
+    bar.set_message(outcome.check.clone());
+    if outcome.standing != Standing::Fine {
+        let line = format!("{:<13} {}", outcome.status.to_string(), outcome.check);
+        if bar.is_hidden() {
+            eprintln!("{line}");
+        } else {
+            bar.println(line);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Commands that only show: list, explain, trace, diff.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::{RED, USAGE, refuse};
+use crate::report::Report;
+use crate::reports::diff;
+use crate::requirements::{List, Requirement};
+use crate::trace::markdown;
+
+/// Arguments of `list`.
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// Only this area.
+    #[arg(long)]
+    profile: Option<String>,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// A check (`area/name`) or a requirement (`area/group/name`).
+    id: String,
+}
+
+/// Arguments of `diff`.
+#[derive(Debug, clap::Args)]
+pub struct DiffArgs {
+    /// Earlier report.
+    before: PathBuf,
+    /// Later report.
+    after: PathBuf,
+}
+
+pub fn list(list: &List, args: &ListArgs) -> ExitCode {
+    if let Some(wanted) = &args.profile
+        && !list.areas.iter().any(|area| area.id == wanted)
+    {
+        return refuse(USAGE, &unknown_area(list, wanted));
+    }
+    let of = |area: &str| args.profile.as_ref().is_none_or(|wanted| wanted == area);
+    for check in list.checks.iter().filter(|check| of(check.area())) {
+        let slow = if check.quick {
+            ""
+        } else {
+            "  (not in --quick)"
+        };
+        println!(
+            "{:<44} {:<6} {}{slow}",
+            check.id,
+            list.level(check.id).to_string(),
+            check.title
+        );
+    }
+    ExitCode::SUCCESS
+}
+
+/// Why an area's name cannot be used.
+pub fn unknown_area(list: &List, wanted: &str) -> String {
+    let known: Vec<&str> = list.areas.iter().map(|area| area.id).collect();
+    format!(
+        "there is no profile `{wanted}`; there are {}",
+        known.join(", ")
+    )
+}
+
+pub fn explain(list: &List, args: &ExplainArgs) -> ExitCode {
+    if let Some(check) = list.checks.iter().find(|check| check.id == args.id) {
+        println!(
+            "{} ({})\n  {}\n",
+            check.id,
+            list.level(check.id),
+            check.title
+        );
+        println!("covers:");
+        list.covered_by(check.id).into_iter().for_each(requirement);
+        println!(
+            "\nits negative tests: the bad server with {}",
+            check.faults.join(", ")
+        );
+        return ExitCode::SUCCESS;
+    }
+    if let Some(one) = list.requirements().find(|one| one.id == args.id) {
+        requirement(one);
+        match &one.uncovered {
+            Some(why) => println!("  no check covers it: {why}"),
+            None => println!("  covered by: {}", one.checks.join(", ")),
+        }
+        return ExitCode::SUCCESS;
+    }
+    refuse(
+        USAGE,
+        &format!(
+            "there is no check and no requirement `{}`; see `list` and `trace`",
+            args.id
+        ),
+    )
+}
+
+fn requirement(one: &Requirement) {
+    println!(
+        "  {} {}\n    {}\n    source: {}",
+        one.id, one.level, one.text, one.source
+    );
+}
+
+pub fn trace(list: &List) -> ExitCode {
+    print!("{}", markdown(list));
+    ExitCode::SUCCESS
+}
+
+pub fn diff(args: &DiffArgs) -> ExitCode {
+    let both = read(&args.before).and_then(|before| Ok((before, read(&args.after)?)));
+    match both {
+        Err(why) => refuse(USAGE, &why),
+        Ok((before, after)) => {
+            let (text, worse) = diff::diff(&before, &after);
+            print!("{text}");
+            if worse > 0 {
+                ExitCode::from(RED)
+            } else {
+                ExitCode::SUCCESS
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Report, String> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_json::from_str(&text)
+        .map_err(|error| format!("{}: not a report of this suite: {error}", path.display()))
+}

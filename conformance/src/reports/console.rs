@@ -1,0 +1,104 @@
+//! Summary for a terminal: what is red, then counts by area.
+
+use std::fmt::Write as _;
+
+use crate::expected::Standing;
+use crate::report::{Counts, Outcome, Report, Status};
+use crate::requirements::Level;
+
+/// The summary.
+#[must_use]
+pub fn summary(report: &Report, strict: bool) -> String {
+    let mut out = String::new();
+    for result in report
+        .results
+        .iter()
+        .filter(|result| result.standing != Standing::Fine)
+    {
+        detail(&mut out, result);
+    }
+    let _ = writeln!(
+        out,
+        "{:<34} {:>14} {:>14} {:>12} {:>11}",
+        "profile", "core passed", "extended", "unsupported", "untestable"
+    );
+    for profile in &report.profiles {
+        let _ = writeln!(
+            out,
+            "{:<34} {:>14} {:>14} {:>12} {:>11}",
+            profile.name,
+            share(profile.core),
+            share(profile.extended),
+            profile.core.unsupported + profile.extended.unsupported,
+            profile.core.untestable + profile.extended.untestable
+        );
+    }
+    let red = report.red(strict).len();
+    let _ = writeln!(
+        out,
+        "\n{} checks: {} passed, {} failed, {} unsupported, {} untestable, {} harness errors; {} not selected",
+        report.results.len(),
+        report.count(Status::Pass),
+        report.count(Status::Fail),
+        report.count(Status::Unsupported),
+        report.count(Status::Untestable),
+        report.count(Status::HarnessError),
+        report.not_selected
+    );
+    let _ = writeln!(
+        out,
+        "{} of {} requirements have a check; {:.1} s",
+        report.covered, report.requirements, report.seconds
+    );
+    if report.interrupted {
+        let _ = writeln!(out, "INTERRUPTED: results are missing");
+    }
+    if !report.left_behind.is_empty() {
+        let _ = writeln!(
+            out,
+            "these sandboxes could not be killed: {}",
+            report.left_behind.join(", ")
+        );
+    }
+    let verdict = if red > 0 {
+        format!("RED: {red} results")
+    } else {
+        "GREEN".to_owned()
+    };
+    let _ = writeln!(out, "{verdict}");
+    out
+}
+
+fn share(counts: Counts) -> String {
+    let total = counts.total();
+    if total == 0 {
+        "–".to_owned()
+    } else {
+        format!("{} of {total}", counts.pass)
+    }
+}
+
+fn detail(out: &mut String, result: &Outcome) {
+    let mark = match (result.standing, result.level) {
+        (Standing::Known, _) => "known  ",
+        (Standing::Stale, _) => "STALE  ",
+        (_, Level::Must) => "RED    ",
+        _ => "warning",
+    };
+    let _ = writeln!(
+        out,
+        "{mark} {} ({}, {})",
+        result.check, result.status, result.level
+    );
+    let _ = writeln!(out, "        {}", result.title);
+    if let Some(expected) = &result.expected {
+        let _ = writeln!(out, "        expected: {expected}");
+    }
+    if let Some(actual) = &result.actual {
+        let _ = writeln!(out, "        actual:   {actual}");
+    }
+    if let Some(reason) = &result.known_reason {
+        let _ = writeln!(out, "        listed:   {reason}");
+    }
+    let _ = writeln!(out, "        again:    {}\n", result.rerun);
+}

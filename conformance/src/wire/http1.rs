@@ -1,0 +1,188 @@
+//! One HTTP/1.1 exchange per connection. No pool: a check's evidence is all that went over its connections, and a server
+//! that breaks one connection disturbs no other check.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use http::{HeaderMap, StatusCode, Uri};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::reply::Reply;
+use super::request::{Framing, Request};
+
+/// Bodies beyond this are not read further, whatever a target sends.
+pub const MAX_BODY: usize = 64 * 1024 * 1024;
+
+/// Why there was no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The suite built a request that cannot be sent; its own mistake.
+    #[error("the request cannot be sent: {0}")]
+    Request(#[from] http::Error),
+    /// The address is none.
+    #[error("`{0}` is not an http:// address")]
+    Address(String),
+    /// No connection.
+    #[error("no connection to {address}: {source}")]
+    Connect {
+        /// Where to.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The connection broke, or what came is not HTTP.
+    #[error("the connection failed: {0}")]
+    Exchange(#[from] hyper::Error),
+    /// Nothing came in time.
+    #[error("no answer within {0:?}")]
+    Late(Duration),
+    /// The body is larger than is reasonable.
+    #[error("the body is larger than {MAX_BODY} bytes")]
+    Large,
+}
+
+impl HttpError {
+    /// Whether the suite is to blame, not the target.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Request(_) | Self::Address(_))
+    }
+}
+
+/// Head of a reply whose body is still coming.
+#[derive(Debug)]
+pub struct Opened {
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Incoming,
+    /// When the request was sent.
+    pub since: Instant,
+}
+
+impl Opened {
+    /// The next piece of the body; none at its end.
+    ///
+    /// # Errors
+    /// When the connection breaks or nothing comes in time.
+    pub async fn piece(&mut self, limit: Duration) -> Result<Option<Bytes>, HttpError> {
+        loop {
+            let frame = tokio::time::timeout(limit, self.body.frame())
+                .await
+                .map_err(|_| HttpError::Late(limit))?;
+            match frame {
+                None => return Ok(None),
+                Some(frame) => {
+                    if let Ok(data) = frame?.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sends a request and reads the reply to its end.
+///
+/// # Errors
+/// See [`HttpError`].
+pub async fn exchange(request: &Request) -> Result<Reply, HttpError> {
+    let whole = async {
+        let mut opened = open(request).await?;
+        let mut body = BytesMut::new();
+        while let Some(piece) = opened.piece(request.limit).await? {
+            if body.len() + piece.len() > MAX_BODY {
+                return Err(HttpError::Large);
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(Reply {
+            status: opened.status,
+            headers: opened.headers,
+            body: body.freeze(),
+        })
+    };
+    tokio::time::timeout(request.limit, whole)
+        .await
+        .map_err(|_| HttpError::Late(request.limit))?
+}
+
+/// Sends a request and reads the reply's head. Dropping what comes back closes the connection.
+///
+/// # Errors
+/// See [`HttpError`].
+pub async fn open(request: &Request) -> Result<Opened, HttpError> {
+    tokio::time::timeout(request.limit, opened(request))
+        .await
+        .map_err(|_| HttpError::Late(request.limit))?
+}
+
+async fn opened(request: &Request) -> Result<Opened, HttpError> {
+    let address = address(&request.origin)?;
+    let ready = built(request, &address)?;
+    let since = Instant::now();
+    let stream = TcpStream::connect(&address)
+        .await
+        .map_err(|source| HttpError::Connect {
+            address: address.clone(),
+            source,
+        })?;
+    let _ = stream.set_nodelay(true);
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .handshake(TokioIo::new(stream))
+        .await?;
+    // Ends with the reply's body, or when the reply is dropped.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    let reply = sender.send_request(ready).await?;
+    let (head, body) = reply.into_parts();
+    Ok(Opened {
+        status: head.status,
+        headers: head.headers,
+        body,
+        since,
+    })
+}
+
+fn address(origin: &str) -> Result<String, HttpError> {
+    let wrong = || HttpError::Address(origin.to_owned());
+    let uri: Uri = origin.parse().map_err(|_| wrong())?;
+    let host = uri.host().ok_or_else(wrong)?;
+    match uri.scheme_str() {
+        Some("http") => Ok(format!("{host}:{}", uri.port_u16().unwrap_or(80))),
+        _ => Err(wrong()),
+    }
+}
+
+type Body = BoxBody<Bytes, std::convert::Infallible>;
+
+fn built(request: &Request, address: &str) -> Result<http::Request<Body>, HttpError> {
+    let host = request.host.clone().unwrap_or_else(|| address.to_owned());
+    let mut builder = http::Request::builder()
+        .method(request.method.clone())
+        .uri(request.path.as_str())
+        .header("host", host);
+    for (name, value) in &request.headers {
+        builder = builder.header(name.as_str(), value.as_str());
+    }
+    let body = match request.framing {
+        Framing::Length => Full::new(request.body.clone()).boxed(),
+        Framing::Chunked => {
+            let frames: Vec<_> = request
+                .body
+                .chunks(16 * 1024)
+                .map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk))))
+                .collect();
+            BodyExt::boxed(StreamBody::new(stream::iter(frames)))
+        }
+    };
+    Ok(builder.body(body)?)
+}

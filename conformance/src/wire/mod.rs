@@ -1,0 +1,8 @@
+//! The suite's own clients: HTTP/1.1 with every byte of a request in its hand, and Connect on top.
+
+pub mod connect;
+pub mod encode;
+pub mod envelope;
+pub mod http1;
+pub mod reply;
+pub mod request;
