@@ -40,6 +40,11 @@ done
 end
 setsid sh /root/writer < /dev/null > /dev/null 2>&1 & echo started"#;
 
+/// Ends the writer, and lets what it had started come to its end. The brackets keep the shell that looks from finding itself:
+/// names in /proc come in the order of text, and it might be the first.
+const STOP: &str = r"for p in /proc/[0-9]*; do grep -q '/root/[w]riter' $p/cmdline && kill -9 ${p#/proc/}; done 2> /dev/null
+sleep 0.3";
+
 /// Checks every file against its name; prints how many are there, and what is wrong.
 const VERIFY: &str = r#"cd /root/load; n=0
 for file in [0-9]*.*; do
@@ -129,10 +134,7 @@ fn verify(base: &Path, dir: &Path) -> usize {
     let mut control = clone.client();
     let restore = Op::Restore(Box::new(clone.restore(dir)));
     control.call::<Restored>(restore).expect("it is restored");
-    run(
-        &clone,
-        "for p in /proc/[0-9]*; do grep -q /root/writer $p/cmdline && kill -9 ${p#/proc/}; done 2> /dev/null",
-    );
+    run(&clone, STOP);
     let checked = |said: &str| -> usize {
         let count = said
             .trim()
