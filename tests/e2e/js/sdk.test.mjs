@@ -227,13 +227,15 @@ describe("a sandbox through its states", options, () => {
     let snapshotId;
     try {
       await sandbox.files.write("kept", "yes");
-      const sleeper = await sandbox.commands.run("sleep 3600", { background: true });
+      // Without an open stream: the SDK asks after the health of a sandbox whose stream is cut, and that wakes this one.
+      const started = await sandbox.commands.run("setsid sleep 3600 > /dev/null 2>&1 & echo $!");
       assert.equal(await sandbox.pause(), true);
       assert.equal(await sandbox.pause(), false);
       assert.equal((await sandbox.getInfo()).state, "paused");
       const again = await Sandbox.connect(sandbox.sandboxId);
       assert.equal(await again.files.read("kept"), "yes");
-      assert.ok((await sandbox.commands.list()).some((each) => each.pid === sleeper.pid));
+      const { stdout } = await sandbox.commands.run(`cat /proc/${started.stdout.trim()}/comm`);
+      assert.equal(stdout, "sleep\n");
 
       const children = await sandbox.fork({ count: 2, timeoutMs: 120_000 });
       for (const child of children) {
