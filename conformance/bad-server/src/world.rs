@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::agent::process::Process;
+use crate::agent::watch::Watch;
 use crate::faults::FAULTS;
 use crate::service::Service;
 use crate::tree::Tree;
@@ -100,6 +101,7 @@ pub struct Sandbox {
     pub tree: Mutex<Tree>,
     pub processes: Mutex<BTreeMap<u32, Arc<Process>>>,
     pub services: Mutex<BTreeMap<u16, Arc<Service>>>,
+    pub watchers: Mutex<BTreeMap<String, Watch>>,
     /// What an earlier command left in the environment; only a fault writes here.
     pub leaked: Mutex<BTreeMap<String, String>>,
     dead: watch::Sender<bool>,
@@ -134,6 +136,7 @@ impl Sandbox {
             tree: Mutex::new(Tree::new()),
             processes: Mutex::default(),
             services: Mutex::default(),
+            watchers: Mutex::default(),
             leaked: Mutex::default(),
             dead: watch::Sender::new(false),
             next_pid: AtomicU32::new(500),

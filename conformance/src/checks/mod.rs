@@ -11,6 +11,7 @@ mod lifecycle;
 mod process;
 mod proxy;
 mod pty;
+mod watch;
 
 use crate::check::Check;
 
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Check> {
         process::all(),
         pty::CHECKS.to_vec(),
         filesystem::all(),
+        watch::all(),
         files::all(),
         proxy::all(),
     ]

@@ -322,9 +322,7 @@ impl Shell {
             ("ln", ["-s", to, path]) => tree.link(to, &self.path(path), &self.who.name),
             ("chmod", [mode, file]) => {
                 let mode = u32::from_str_radix(mode, 8).unwrap_or(0o644);
-                if let Some(node) = tree.get_mut(&self.path(file)) {
-                    node.mode = mode;
-                }
+                tree.chmod(&self.path(file), mode);
             }
             ("rm", ["-f" | "-rf", file]) => tree.remove(&self.path(file)),
             ("test", ["-e", file]) => return i32::from(tree.get(&self.path(file)).is_none()),
