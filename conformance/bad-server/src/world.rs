@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::agent::process::Process;
 use crate::agent::watch::Watch;
 use crate::faults::FAULTS;
+use crate::life::{self, Life};
 use crate::service::Service;
 use crate::tree::Tree;
 
@@ -72,7 +73,10 @@ impl World {
         };
         let mut all = lock(&self.sandboxes);
         let sandbox = Arc::clone(all.get(id)?);
-        if Timestamp::now() > *lock(&sandbox.end) && !self.on("never-expires") {
+        let over = Timestamp::now() > *lock(&sandbox.end) && !sandbox.life.waits(self);
+        if over && let Some(memory) = sandbox.life.at_end(self) {
+            life::pause(self, &sandbox, memory);
+        } else if over && !self.on("never-expires") {
             all.remove(id);
             sandbox.die();
             return None;
@@ -98,6 +102,7 @@ pub struct Sandbox {
     pub envs: BTreeMap<String, String>,
     pub started: Timestamp,
     pub end: Mutex<Timestamp>,
+    pub life: Life,
     pub tree: Mutex<Tree>,
     pub processes: Mutex<BTreeMap<u32, Arc<Process>>>,
     pub services: Mutex<BTreeMap<u16, Arc<Service>>>,
@@ -118,6 +123,7 @@ pub struct Plan {
     pub metadata: Value,
     pub envs: BTreeMap<String, String>,
     pub timeout: i64,
+    pub life: Life,
 }
 
 impl Sandbox {
@@ -133,6 +139,7 @@ impl Sandbox {
             envs: plan.envs,
             started: now,
             end: Mutex::new(after(now, plan.timeout)),
+            life: plan.life,
             tree: Mutex::new(Tree::new()),
             processes: Mutex::default(),
             services: Mutex::default(),

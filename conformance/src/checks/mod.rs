@@ -8,6 +8,7 @@ mod errors;
 mod files;
 mod filesystem;
 mod lifecycle;
+mod pause;
 mod process;
 mod proxy;
 mod pty;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Check> {
         watch::all(),
         files::all(),
         proxy::all(),
+        pause::all(),
     ]
     .concat()
 }

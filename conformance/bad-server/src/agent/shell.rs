@@ -23,7 +23,7 @@ use crate::world::{Sandbox, World, lock};
 /// Programs that there are.
 const PROGRAMS: &[&str] = &[
     "bash", "sh", "echo", "printf", "cat", "pwd", "whoami", "id", "true", "false", "sleep",
-    "printenv", "kill", "touch", "mkdir", "ln", "chmod", "rm", "test", "stty", "python3",
+    "printenv", "date", "kill", "touch", "mkdir", "ln", "chmod", "rm", "test", "stty", "python3",
 ];
 
 /// Whether a program is there: by name, or in `/bin` or `/usr/bin`.
@@ -272,6 +272,7 @@ impl Shell {
                 self.write(out, &printed(format, rest));
                 0
             }
+            ("date", ["+%s"]) => say(format!("{}\n", self.sandbox.life.clock().as_second())),
             ("pwd", []) => say(format!("{}\n", self.cwd)),
             ("whoami", []) | ("id", ["-un"]) => say(format!("{}\n", self.who.name)),
             ("printenv", [name]) => match self.envs.get(*name) {
