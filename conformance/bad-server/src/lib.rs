@@ -20,6 +20,7 @@ mod agent;
 mod api;
 mod faults;
 mod front;
+mod image;
 mod life;
 mod proxy;
 mod reply;

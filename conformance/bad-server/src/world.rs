@@ -10,7 +10,9 @@ use tokio::sync::watch;
 
 use crate::agent::process::Process;
 use crate::agent::watch::Watch;
+use crate::api::logs::Entry;
 use crate::faults::FAULTS;
+use crate::image::Snapshot;
 use crate::life::{self, Life};
 use crate::service::Service;
 use crate::tree::Tree;
@@ -26,6 +28,8 @@ pub struct World {
     serial: AtomicU64,
     /// Living sandboxes by id.
     pub sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
+    /// Snapshots, oldest first.
+    pub snapshots: Mutex<Vec<Arc<Snapshot>>>,
     /// Idempotency keys: the request's body and the answer's.
     pub keys: Mutex<BTreeMap<String, (Value, Value)>>,
 }
@@ -36,6 +40,7 @@ impl World {
             fault,
             serial: AtomicU64::new(1),
             sandboxes: Mutex::default(),
+            snapshots: Mutex::default(),
             keys: Mutex::default(),
         }
     }
@@ -103,7 +108,8 @@ pub struct Sandbox {
     pub started: Timestamp,
     pub end: Mutex<Timestamp>,
     pub life: Life,
-    pub tree: Mutex<Tree>,
+    pub tree: Arc<Mutex<Tree>>,
+    pub logs: Mutex<Vec<Entry>>,
     pub processes: Mutex<BTreeMap<u32, Arc<Process>>>,
     pub services: Mutex<BTreeMap<u16, Arc<Service>>>,
     pub watchers: Mutex<BTreeMap<String, Watch>>,
@@ -124,6 +130,7 @@ pub struct Plan {
     pub envs: BTreeMap<String, String>,
     pub timeout: i64,
     pub life: Life,
+    pub tree: Arc<Mutex<Tree>>,
 }
 
 impl Sandbox {
@@ -140,7 +147,8 @@ impl Sandbox {
             started: now,
             end: Mutex::new(after(now, plan.timeout)),
             life: plan.life,
-            tree: Mutex::new(Tree::new()),
+            tree: plan.tree,
+            logs: Mutex::default(),
             processes: Mutex::default(),
             services: Mutex::default(),
             watchers: Mutex::default(),
@@ -148,6 +156,15 @@ impl Sandbox {
             dead: watch::Sender::new(false),
             next_pid: AtomicU32::new(500),
         }
+    }
+
+    /// Writes an entry of the log.
+    pub fn log(&self, level: &'static str, message: &str) {
+        lock(&self.logs).push(Entry {
+            at: Timestamp::now(),
+            level,
+            message: message.to_owned(),
+        });
     }
 
     pub fn pid(&self) -> u32 {

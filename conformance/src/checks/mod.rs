@@ -8,10 +8,12 @@ mod errors;
 mod files;
 mod filesystem;
 mod lifecycle;
+mod metrics;
 mod pause;
 mod process;
 mod proxy;
 mod pty;
+mod snapshot;
 mod watch;
 
 use crate::check::Check;
@@ -30,6 +32,8 @@ pub fn all() -> Vec<Check> {
         files::all(),
         proxy::all(),
         pause::all(),
+        snapshot::all(),
+        metrics::all(),
     ]
     .concat()
 }

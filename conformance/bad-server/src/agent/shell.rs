@@ -60,6 +60,8 @@ pub struct Shell {
     envs: BTreeMap<String, String>,
     cwd: String,
     input: mpsc::UnboundedReceiver<Vec<u8>>,
+    /// Input that `read` has not used yet.
+    held: Vec<u8>,
     last: i32,
     ended: Option<i32>,
 }
@@ -84,6 +86,7 @@ impl Shell {
             envs,
             cwd,
             input,
+            held: Vec::new(),
             last: 0,
             ended: None,
         }
@@ -154,6 +157,7 @@ impl Shell {
                         envs: self.envs.clone(),
                         cwd: self.cwd.clone(),
                         input,
+                        held: Vec::new(),
                         last: 0,
                         ended: None,
                     };
@@ -251,10 +255,27 @@ impl Shell {
                     }
                     0
                 }
+                ("read", [name]) => self.read(name).await,
                 ("python3", [file, args @ ..]) => self.serve(file, args).await,
                 (name, args) => self.simple(name, args, out),
             }
         })
+    }
+
+    /// `read`: a line of input into a variable.
+    async fn read(&mut self, name: &str) -> i32 {
+        loop {
+            if let Some(at) = self.held.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.held.drain(..=at).collect();
+                let value = String::from_utf8_lossy(&line[..at]).into_owned();
+                self.envs.insert(name.to_owned(), value);
+                return 0;
+            }
+            match self.input.recv().await {
+                Some(bytes) => self.held.extend(bytes),
+                None => return 1,
+            }
+        }
     }
 
     /// Programs that end at once.
