@@ -9,6 +9,7 @@ use http::HeaderValue;
 use serde_json::{Value, json};
 
 use crate::agent;
+use crate::interpreter;
 use crate::life::{self, Woken};
 use crate::reply::{bare, header};
 use crate::service;
@@ -142,6 +143,9 @@ pub async fn answer(w: Arc<World>, mut request: Request, host: &str) -> Response
             let body = json!({ "sandboxId": id, "message": message, "code": 403 });
             return refused(&w, page, 403, body);
         }
+    }
+    if port == interpreter::PORT && sandbox.template == interpreter::TEMPLATE {
+        return interpreter::answer(&w, &sandbox, request).await;
     }
     if !listens(&w, &sandbox, port).await {
         let message = if w.on("closed-port-words") {

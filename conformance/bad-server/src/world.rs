@@ -13,6 +13,7 @@ use crate::agent::watch::Watch;
 use crate::api::logs::Entry;
 use crate::faults::FAULTS;
 use crate::image::Snapshot;
+use crate::interpreter::Interpreter;
 use crate::life::{self, Life};
 use crate::service::Service;
 use crate::tree::Tree;
@@ -30,6 +31,8 @@ pub struct World {
     pub sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
     /// Snapshots, oldest first.
     pub snapshots: Mutex<Vec<Arc<Snapshot>>>,
+    /// Variables of all contexts; only a fault writes here.
+    pub leaked_variables: Mutex<BTreeMap<String, Value>>,
     /// Idempotency keys: the request's body and the answer's.
     pub keys: Mutex<BTreeMap<String, (Value, Value)>>,
 }
@@ -41,6 +44,7 @@ impl World {
             serial: AtomicU64::new(1),
             sandboxes: Mutex::default(),
             snapshots: Mutex::default(),
+            leaked_variables: Mutex::default(),
             keys: Mutex::default(),
         }
     }
@@ -113,6 +117,7 @@ pub struct Sandbox {
     pub processes: Mutex<BTreeMap<u32, Arc<Process>>>,
     pub services: Mutex<BTreeMap<u16, Arc<Service>>>,
     pub watchers: Mutex<BTreeMap<String, Watch>>,
+    pub interpreter: Interpreter,
     /// What an earlier command left in the environment; only a fault writes here.
     pub leaked: Mutex<BTreeMap<String, String>>,
     dead: watch::Sender<bool>,
@@ -152,6 +157,7 @@ impl Sandbox {
             processes: Mutex::default(),
             services: Mutex::default(),
             watchers: Mutex::default(),
+            interpreter: Interpreter::default(),
             leaked: Mutex::default(),
             dead: watch::Sender::new(false),
             next_pid: AtomicU32::new(500),

@@ -7,6 +7,7 @@ mod auth;
 mod errors;
 mod files;
 mod filesystem;
+mod interpreter;
 mod lifecycle;
 mod metrics;
 mod pause;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Check> {
         watch::all(),
         files::all(),
         proxy::all(),
+        interpreter::all(),
         pause::all(),
         snapshot::all(),
         metrics::all(),
