@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::check::{Stop, fail};
+use crate::checks::templates::Built;
 use crate::evidence::Recorder;
 use crate::ledger::{LABEL, Ledger};
 use crate::redact::Secrets;
@@ -36,6 +37,7 @@ pub struct Run {
     /// What is never shown.
     pub secrets: Secrets,
     shared: OnceCell<Result<Sandbox, Stop>>,
+    built: OnceCell<Result<Built, Stop>>,
 }
 
 impl Run {
@@ -49,6 +51,7 @@ impl Run {
             ledger: Ledger::new(name),
             secrets,
             shared: OnceCell::new(),
+            built: OnceCell::new(),
         })
     }
 }
@@ -61,6 +64,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Sandboxes that this check made for itself.
     made: Arc<Mutex<Vec<String>>>,
+    /// Other things of this check, by the path at which they are deleted.
+    things: Arc<Mutex<Vec<String>>>,
 }
 
 impl Context {
@@ -72,6 +77,7 @@ impl Context {
             run,
             recorder,
             made: Arc::default(),
+            things: Arc::default(),
         }
     }
 
@@ -102,7 +108,8 @@ impl Context {
     /// A request to the API, with the key.
     #[must_use]
     pub fn api(&self, method: Method, path: &str) -> Request {
-        Request::new(method, &self.run.target.url, path, self.usual())
+        let target = &self.run.target;
+        Request::new(&target.way, method, &target.url, path, self.usual())
             .header("x-api-key", self.run.target.api_key.clone())
     }
 
@@ -226,6 +233,36 @@ impl Context {
         shared
     }
 
+    /// The template that checks of builds share; the first of them builds it.
+    ///
+    /// # Errors
+    /// What the first one came to.
+    pub async fn built<F, Fut>(&self, build: F) -> Result<Built, Stop>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<Built, Stop>>,
+    {
+        let built = self.run.built.get_or_init(build).await.clone();
+        if let Ok(built) = &built {
+            let path = built.delete_path();
+            let mut things = self.things.lock().unwrap_or_else(PoisonError::into_inner);
+            things.retain(|thing| *thing != path);
+        }
+        built
+    }
+
+    /// Notes a thing to delete at the end of the check, by its path in the API.
+    pub fn deletes(&self, path: String) {
+        self.run.ledger.also(&path);
+        let mut things = self.things.lock().unwrap_or_else(PoisonError::into_inner);
+        things.push(path);
+    }
+
+    /// Never shows this in evidence.
+    pub fn secret(&self, text: &str) {
+        self.run.secrets.add(text);
+    }
+
     fn made(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -238,6 +275,13 @@ impl Context {
             if let Ok(reply) = http1::exchange(&kill).await {
                 self.run.ledger.note(&kill, &reply);
             }
+        }
+        let things = {
+            let mut things = self.things.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *things)
+        };
+        for path in things {
+            self.run.ledger.delete(&self.run.target, &path).await;
         }
     }
 

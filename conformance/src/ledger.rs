@@ -24,6 +24,8 @@ pub const LABEL: &str = "e2b-conformance-run";
 pub struct Ledger {
     run: String,
     alive: Arc<Mutex<BTreeSet<String>>>,
+    /// Paths of the API at which other things are deleted: templates, volumes, secrets.
+    things: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Ledger {
@@ -33,6 +35,7 @@ impl Ledger {
         Self {
             run: run.to_owned(),
             alive: Arc::default(),
+            things: Arc::default(),
         }
     }
 
@@ -56,6 +59,25 @@ impl Ledger {
         let id = body["sandboxID"].as_str()?.to_owned();
         alive.insert(id.clone());
         Some(id)
+    }
+
+    /// Notes a thing that is no sandbox, by the path at which it is deleted.
+    pub fn also(&self, path: &str) {
+        let mut things = self.things.lock().unwrap_or_else(PoisonError::into_inner);
+        things.insert(path.to_owned());
+    }
+
+    /// Deletes a thing that was noted. Gives whether it is gone.
+    pub async fn delete(&self, target: &Target, path: &str) -> bool {
+        let limit = Duration::from_secs(30).mul_f64(target.patience);
+        let request = request(target, Method::DELETE, path, limit);
+        let reply = http1::exchange(&request).await;
+        let gone = reply.is_ok_and(|reply| matches!(reply.status.as_u16(), 200..=299 | 404));
+        if gone {
+            let mut things = self.things.lock().unwrap_or_else(PoisonError::into_inner);
+            things.remove(path);
+        }
+        gone
     }
 
     /// Kills all that are left, and all that carry the run's label. Gives how many it killed and which would not go.
@@ -95,10 +117,19 @@ impl Ledger {
                 _ => left.push(id),
             }
         }
+        // After the sandboxes: what they use is not deleted.
+        let things =
+            std::mem::take(&mut *self.things.lock().unwrap_or_else(PoisonError::into_inner));
+        for path in things {
+            if !self.delete(target, &path).await {
+                left.push(path);
+            }
+        }
         (killed, left)
     }
 }
 
 fn request(target: &Target, method: Method, path: &str, limit: Duration) -> Request {
-    Request::new(method, &target.url, path, limit).header("x-api-key", target.api_key.clone())
+    Request::new(&target.way, method, &target.url, path, limit)
+        .header("x-api-key", target.api_key.clone())
 }

@@ -18,12 +18,18 @@
 
 mod agent;
 mod api;
+mod builder;
+mod content;
 mod faults;
 mod front;
+mod guest;
+mod network;
 mod proxy;
 mod reply;
 mod service;
+mod templates;
 mod tree;
+mod volumes;
 mod world;
 
 use std::net::SocketAddr;

@@ -1,8 +1,11 @@
 //! A file system: a map from absolute path to node.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
+
+use crate::world::lock;
 
 /// What a path is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub enum TreeError {
 #[derive(Clone, Debug)]
 pub struct Tree {
     nodes: BTreeMap<String, Node>,
+    /// Other trees below a path: what is read and written there is theirs.
+    pub mounts: Vec<(String, Arc<Mutex<Tree>>)>,
 }
 
 fn node(kind: Kind, mode: u32, owner: &str) -> Node {
@@ -76,10 +81,24 @@ pub fn parent(path: &str) -> String {
 }
 
 impl Tree {
+    /// Nothing but a root.
+    pub fn bare() -> Self {
+        Self {
+            nodes: BTreeMap::from([("/".to_owned(), node(Kind::Dir, 0o755, "root"))]),
+            mounts: Vec::new(),
+        }
+    }
+
+    /// The mounted tree that a path is in, and the path there.
+    fn mounted(&self, path: &str) -> Option<(Arc<Mutex<Self>>, String)> {
+        self.mounts.iter().find_map(|(at, tree)| {
+            let rest = path.strip_prefix(at.as_str())?;
+            (rest.starts_with('/')).then(|| (Arc::clone(tree), rest.to_owned()))
+        })
+    }
+
     pub fn new() -> Self {
-        let mut tree = Self {
-            nodes: BTreeMap::new(),
-        };
+        let mut tree = Self::bare();
         for (path, mode, owner) in [
             ("/", 0o755, "root"),
             ("/tmp", 0o777, "root"),
@@ -144,6 +163,9 @@ impl Tree {
 
     /// Writes a file; parents are made.
     pub fn write(&mut self, path: &str, content: Vec<u8>, owner: &str) -> Result<(), TreeError> {
+        if let Some((tree, path)) = self.mounted(path) {
+            return lock(&tree).write(&path, content, owner);
+        }
         let path = self.resolved(path).unwrap_or_else(|_| path.to_owned());
         if let Some(have) = self.nodes.get_mut(&path) {
             if have.kind == Kind::Dir {
@@ -163,6 +185,9 @@ impl Tree {
     }
 
     pub fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
+        if let Some((tree, path)) = self.mounted(path) {
+            return lock(&tree).read(&path);
+        }
         let path = self.resolved(path)?;
         match self.nodes.get(&path).map(|node| &node.kind) {
             Some(Kind::File(content)) => Ok(content.clone()),

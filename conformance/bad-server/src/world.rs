@@ -10,8 +10,11 @@ use tokio::sync::watch;
 
 use crate::agent::process::Process;
 use crate::faults::FAULTS;
+use crate::guest::Guest;
 use crate::service::Service;
+use crate::templates::Templates;
 use crate::tree::Tree;
+use crate::volumes::{Secret, Volume};
 
 /// A lock that a panic elsewhere does not spoil.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -26,6 +29,12 @@ pub struct World {
     pub sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
     /// Idempotency keys: the request's body and the answer's.
     pub keys: Mutex<BTreeMap<String, (Value, Value)>>,
+    /// Templates and their builds.
+    pub templates: Mutex<Templates>,
+    /// Volumes by id.
+    pub volumes: Mutex<BTreeMap<String, Volume>>,
+    /// Secrets by id.
+    pub secrets: Mutex<BTreeMap<String, Secret>>,
 }
 
 impl World {
@@ -35,6 +44,9 @@ impl World {
             serial: AtomicU64::new(1),
             sandboxes: Mutex::default(),
             keys: Mutex::default(),
+            templates: Mutex::new(Templates::new()),
+            volumes: Mutex::default(),
+            secrets: Mutex::default(),
         }
     }
 
@@ -102,6 +114,8 @@ pub struct Sandbox {
     pub services: Mutex<BTreeMap<u16, Arc<Service>>>,
     /// What an earlier command left in the environment; only a fault writes here.
     pub leaked: Mutex<BTreeMap<String, String>>,
+    /// The machine as programs in it see it.
+    pub guest: Guest,
     dead: watch::Sender<bool>,
     next_pid: AtomicU32,
 }
@@ -122,6 +136,7 @@ impl Sandbox {
     pub fn new(plan: Plan) -> Self {
         let now = Timestamp::now();
         Self {
+            guest: Guest::new(&plan.id),
             id: plan.id,
             template: plan.template,
             token: plan.token,

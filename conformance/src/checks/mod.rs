@@ -7,10 +7,15 @@ mod auth;
 mod errors;
 mod files;
 mod filesystem;
+mod isolation;
 mod lifecycle;
+mod network;
 mod process;
 mod proxy;
 mod pty;
+pub mod templates;
+mod uniqueness;
+mod volumes;
 
 use crate::check::Check;
 
@@ -26,6 +31,11 @@ pub fn all() -> Vec<Check> {
         filesystem::all(),
         files::all(),
         proxy::all(),
+        network::all(),
+        templates::all(),
+        volumes::all(),
+        uniqueness::CHECKS.to_vec(),
+        isolation::all(),
     ]
     .concat()
 }

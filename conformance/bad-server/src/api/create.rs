@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use super::Call;
 use super::shape::handle;
+use crate::builder::environment;
+use crate::network::{self as policy, Policy};
 use crate::reply::{coded, error, header, json as answer};
+use crate::volumes;
 use crate::world::{Plan, Sandbox, World, lock};
 
 /// Most seconds that a sandbox may live.
@@ -89,9 +92,19 @@ fn insert(w: &World, body: &Value, old: bool) -> Arc<Sandbox> {
         id = id.to_uppercase();
     }
     let template = body["templateID"].as_str().unwrap_or("base");
+    let from = lock(&w.templates)
+        .find(template)
+        .and_then(|(found, tag)| Some((found.id.clone(), found.image(&tag)?)));
+    let envs = match &from {
+        Some((_, image)) => environment(image, envs),
+        None => envs,
+    };
     let sandbox = Arc::new(Sandbox::new(Plan {
         id,
-        template: template.split(':').next().unwrap_or(template).to_owned(),
+        template: match &from {
+            Some((id, _)) => id.clone(),
+            None => template.split(':').next().unwrap_or(template).to_owned(),
+        },
         token: secure.then_some(token),
         traffic_token: private.then(|| w.word("tr", 30)),
         mask_host: body["network"]["maskRequestHost"]
@@ -105,6 +118,11 @@ fn insert(w: &World, body: &Value, old: bool) -> Arc<Sandbox> {
         envs,
         timeout,
     }));
+    if let Some((_, image)) = &from {
+        image.fill(&sandbox);
+    }
+    volumes::mount(w, &sandbox, &body["volumeMounts"]);
+    *lock(&sandbox.guest.policy) = Policy::read(body, &body["network"]);
     lock(&w.sandboxes).insert(sandbox.id.clone(), Arc::clone(&sandbox));
     sandbox
 }
@@ -154,11 +172,7 @@ fn checked(w: &World, body: &Value, old: bool) -> Result<(), Response> {
     {
         return refuse("autoPauseMemory needs autoPause");
     }
-    if body["volumeMounts"]
-        .as_array()
-        .is_some_and(|mounts| !mounts.is_empty())
-        && !w.on("volume-mount-ignored")
-    {
+    if !volumes::known(w, &body["volumeMounts"]) && !w.on("volume-mount-ignored") {
         return refuse("no such volume");
     }
     network(w, body, old)
@@ -174,8 +188,11 @@ fn template(w: &World, body: &Value) -> Result<(), Response> {
     if w.on("tag-refused") && template.contains(':') {
         return Err(error(w, 404, "no such template"));
     }
+    let built = lock(&w.templates)
+        .find(template)
+        .is_some_and(|(found, tag)| found.image(&tag).is_some());
     match template.trim_end_matches(":default") {
-        "base" => Ok(()),
+        _ if built => Ok(()),
         _ if w.on("unknown-template-accepted") => Ok(()),
         "" => Err(error(w, 400, "templateID is empty")),
         name if name.contains("//") || name.contains(' ') => {
@@ -204,6 +221,9 @@ fn network(w: &World, body: &Value, old: bool) -> Result<(), Response> {
             .parse::<std::net::IpAddr>()
             .is_err()
     };
+    if let Some(why) = policy::refusal(w, network).filter(|why| why.starts_with("rules")) {
+        return Err(error(w, 400, why));
+    }
     let deny = texts("denyOut");
     if deny.iter().any(is_name) && !w.on("deny-name-accepted") {
         return Err(error(w, 400, "denyOut takes addresses only"));

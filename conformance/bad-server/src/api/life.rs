@@ -8,7 +8,7 @@ use super::shape::{detailed, handle};
 use crate::reply::{empty, error, json};
 use crate::world::{World, after, lock};
 
-fn missing(w: &World, id: &str) -> Response {
+pub fn missing(w: &World, id: &str) -> Response {
     if w.on("hostile-id-500") && id.len() > 40 {
         return error(w, 500, "internal server error");
     }

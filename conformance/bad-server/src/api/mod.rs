@@ -3,7 +3,13 @@
 mod create;
 mod life;
 mod list;
+mod network;
+mod secrets;
 mod shape;
+pub mod templates;
+mod volumes;
+
+use std::sync::Arc;
 
 use axum::body::to_bytes;
 use axum::extract::Request;
@@ -42,7 +48,7 @@ impl Call {
     }
 }
 
-pub async fn answer(w: &World, request: Request) -> Response {
+pub async fn answer(w: &Arc<World>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let chunked = head.headers.contains_key("transfer-encoding");
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
@@ -98,9 +104,15 @@ fn authorized(w: &World, call: &Call) -> Option<Response> {
     Some(error(w, 401, "the API key is missing or not valid"))
 }
 
-fn routed(w: &World, call: &Call) -> Response {
+fn routed(w: &Arc<World>, call: &Call) -> Response {
     let parts: Vec<&str> = call.path.trim_start_matches('/').split('/').collect();
     let method = call.method.as_str();
+    let more = templates::answer_to(w, call, &parts)
+        .or_else(|| volumes::answer_to(w, call, &parts))
+        .or_else(|| secrets::answer_to(w, call, &parts));
+    if let Some(response) = more {
+        return response;
+    }
     match (method, parts.as_slice()) {
         ("POST", ["sandboxes"]) if !w.on("create-v1-missing") => create::v1(w, call),
         ("POST", ["v2", "sandboxes"]) if !w.on("create-v2-missing") => create::v2(w, call),
@@ -117,6 +129,7 @@ fn routed(w: &World, call: &Call) -> Response {
             life::connect(w, call, id, true)
         }
         ("POST", ["v2", "sandboxes", id, "connect"]) => life::connect(w, call, id, false),
+        ("PUT", ["sandboxes", id, "network"]) => network::update(w, call, id),
         _ if w.on("unknown-route-html") => bare(404, "text/html", "<h1>404</h1>"),
         _ => error(w, 404, "there is no such route"),
     }

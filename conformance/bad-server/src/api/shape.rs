@@ -82,6 +82,7 @@ pub fn detailed(w: &World, sandbox: &Sandbox) -> Value {
     }
     body["domain"] = Value::Null;
     body["allowInternetAccess"] = Value::Null;
+    body["network"] = crate::network::shown(w, &lock(&sandbox.guest.policy).network);
     body["lifecycle"] = json!({ "autoResume": false, "onTimeout": "kill" });
     if w.on("lifecycle-on-timeout-stop") {
         body["lifecycle"]["onTimeout"] = json!("stop");
