@@ -10,6 +10,7 @@ pub const FAULTS: &[&str] = &[
     "agent-metrics-without-disk",
     "agent-open",
     "agent-refusal-as-text",
+    "alias-known-404",
     "alias-of-another",
     "alias-unknown-200",
     "allow-name-accepted",

@@ -220,7 +220,10 @@ fn status(w: &World, call: &Call, id: &str, build: &str) -> Response {
 fn alias_of(w: &World, call: &Call, alias: &str) -> Response {
     let cut = w.on("encoded-slash-splits") && call.path.to_lowercase().contains("%2f");
     let templates = lock(&w.templates);
-    match templates.find(alias).filter(|_| !cut) {
+    match templates
+        .find(alias)
+        .filter(|_| !cut && !w.on("alias-known-404"))
+    {
         Some((template, _)) => answer(
             200,
             &json!({ "templateID": if w.on("alias-of-another") { "base" } else { &template.id }, "public": template.public }),

@@ -108,7 +108,7 @@ async fn host(c: Context) -> Verdict {
 }
 
 async fn source(c: Context) -> Verdict {
-    let probe = opened(&c, json!({})).await?;
+    let probe = opened(&c).await?;
     let (wait, url) = (wait(&c), c.target().outside.first.clone());
     let seen = probe
         .ask_as(&c, &["source", &wait, &url], Some("root"))

@@ -59,14 +59,14 @@ async fn default_open(c: Context) -> Verdict {
 }
 
 async fn off(c: Context) -> Verdict {
-    opened(&c, json!({})).await?;
+    opened(&c).await?;
     let probe = sandbox(&c, json!({ "allow_internet_access": false })).await?;
     closed(&c, &probe, &c.target().outside.first).await?;
     closed(&c, &probe, &c.target().outside.second).await
 }
 
 async fn allow_despite(c: Context) -> Verdict {
-    opened(&c, json!({})).await?;
+    opened(&c).await?;
     let outside = &c.target().outside;
     let network = json!({ "allowOut": [outside.first_host()] });
     let body = json!({ "allow_internet_access": false, "network": network });
@@ -76,7 +76,7 @@ async fn allow_despite(c: Context) -> Verdict {
 }
 
 async fn deny(c: Context) -> Verdict {
-    opened(&c, json!({})).await?;
+    opened(&c).await?;
     let outside = &c.target().outside;
     let network = json!({ "denyOut": [outside.first_host()] });
     let probe = sandbox(&c, json!({ "network": network })).await?;
@@ -85,7 +85,7 @@ async fn deny(c: Context) -> Verdict {
 }
 
 async fn allow_wins(c: Context) -> Verdict {
-    opened(&c, json!({})).await?;
+    opened(&c).await?;
     let outside = &c.target().outside;
     let network = json!({ "allowOut": [outside.first_host()], "denyOut": [ALL] });
     let probe = sandbox(&c, json!({ "network": network })).await?;

@@ -40,14 +40,12 @@ pub const CHECKS: &[Check] = &[
     ),
 ];
 
-/// A sandbox that may reach one name only, after a control.
+/// A sandbox that may reach one name only, and a control.
 async fn only(c: &Context, allowed: &str) -> Result<Probe, Stop> {
+    let network = json!({ "allowOut": [allowed], "denyOut": [ALL] });
+    let probe = sandbox(c, json!({ "network": network })).await?;
     opened_by_name(c).await?;
-    sandbox(
-        c,
-        json!({ "network": { "allowOut": [allowed], "denyOut": [ALL] } }),
-    )
-    .await
+    Ok(probe)
 }
 
 async fn name(c: Context) -> Verdict {
@@ -79,9 +77,10 @@ async fn case(c: Context) -> Verdict {
 
 async fn spoofed(c: Context) -> Verdict {
     let outside = &c.target().outside;
-    let open = opened_by_name(&c).await?;
+    let probe = only(&c, &outside.first_name).await?;
     // The second server under its own address and name, then under the name of the first, which is allowed.
     let url = format!("https://{}", outside.second_host());
+    let open = opened_by_name(&c).await?;
     let (reached, own) = said(&c, &open, &url, &outside.second_name).await?;
     if !reached || !own.contains(&outside.second_name) {
         return Err(Stop::Untestable(format!(
@@ -89,7 +88,6 @@ async fn spoofed(c: Context) -> Verdict {
             outside.second_name
         )));
     }
-    let probe = only(&c, &outside.first_name).await?;
     let (reached, seen) = said(&c, &probe, &url, &outside.first_name).await?;
     expect(
         !reached || !seen.contains(&outside.second_name),
@@ -107,7 +105,10 @@ async fn answers(c: &Context, probe: &Probe, server: &str) -> Result<bool, Stop>
 async fn dns(c: Context) -> Verdict {
     let outside = &c.target().outside;
     let (first, second) = (outside.first_host(), outside.second_host());
-    let open = sandbox(&c, json!({})).await?;
+    let network =
+        json!({ "allowOut": [outside.first_name], "denyOut": [ALL], "dnsServers": [first] });
+    let probe = sandbox(&c, json!({ "network": network })).await?;
+    let open = Probe::fresh(&c, json!({ "allow_internet_access": true })).await?;
     for server in [first, second] {
         if !answers(&c, &open, server).await? {
             return Err(Stop::Untestable(format!(
@@ -115,9 +116,6 @@ async fn dns(c: Context) -> Verdict {
             )));
         }
     }
-    let network =
-        json!({ "allowOut": [outside.first_name], "denyOut": [ALL], "dnsServers": [first] });
-    let probe = sandbox(&c, json!({ "network": network })).await?;
     expect(
         answers(&c, &probe, first).await?,
         format!("the resolver {first} reached"),

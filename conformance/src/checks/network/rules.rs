@@ -46,7 +46,6 @@ async fn count(c: Context) -> Verdict {
 }
 
 async fn open_nothing(c: Context) -> Verdict {
-    opened_by_name(&c).await?;
     let outside = &c.target().outside;
     let network = json!({
         "rules": rules(std::slice::from_ref(&outside.second_name)),
@@ -54,6 +53,7 @@ async fn open_nothing(c: Context) -> Verdict {
         "denyOut": [ALL],
     });
     let probe = sandbox(&c, json!({ "network": network })).await?;
+    opened_by_name(&c).await?;
     closed(&c, &probe, &format!("https://{}", outside.second_name)).await
 }
 

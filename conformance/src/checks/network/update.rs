@@ -49,12 +49,12 @@ async fn status(c: Context) -> Verdict {
 }
 
 async fn replaces(c: Context) -> Verdict {
-    opened(&c, json!({})).await?;
+    opened(&c).await?;
     let outside = &c.target().outside;
     let network = json!({ "allowOut": [outside.first_host()], "denyOut": [ALL] });
     let probe = sandbox(&c, json!({ "network": network })).await?;
     // The first server is no longer allowed, as allowOut is left out; the second is no longer denied.
-    let body = json!({ "denyOut": [outside.first_host()] });
+    let body = json!({ "allow_internet_access": true, "denyOut": [outside.first_host()] });
     update(&c, &probe.sandbox.id, &body).await?.status(204)?;
     closed(&c, &probe, &outside.first).await?;
     reached(&c, &probe, &outside.second).await

@@ -15,9 +15,15 @@ use crate::wire::reply::{Reply, text};
 pub const CHECKS: &[Check] = &[
     Check::new(
         "templates/alias",
-        &["alias-unknown-200", "alias-of-another"],
-        "An alias answers 200 with its templateID, an unknown one 404.",
+        &["alias-unknown-200", "alias-known-404"],
+        "The name of a template answers 200, an unknown one 404.",
         |c| Box::pin(alias(c)),
+    ),
+    Check::new(
+        "templates/alias-of-new",
+        &["alias-of-another"],
+        "The name of a new template answers with its templateID.",
+        |c| Box::pin(alias_of_new(c)),
     ),
     Check::new(
         "templates/list",
@@ -99,9 +105,10 @@ async fn alias_of(c: &Context, name: &str) -> Result<Reply, Stop> {
 }
 
 async fn alias(c: Context) -> Verdict {
-    let built = reserved(&c).await?;
-    let body = alias_of(&c, &built.name).await?.status(200)?.json()?;
-    equal("templateID", &body["templateID"], &json!(built.id))?;
+    let name = c.target().template.clone();
+    let name = name.split(':').next().unwrap_or("");
+    let body = alias_of(&c, name).await?.status(200)?.json()?;
+    text(&body, "templateID")?;
     expect(
         body["public"].is_boolean(),
         "member `public` as a boolean",
@@ -111,6 +118,12 @@ async fn alias(c: Context) -> Verdict {
         .await?
         .refusal(404)
         .map(|_| ())
+}
+
+async fn alias_of_new(c: Context) -> Verdict {
+    let built = reserved(&c).await?;
+    let body = alias_of(&c, &built.name).await?.status(200)?.json()?;
+    equal("templateID", &body["templateID"], &json!(built.id))
 }
 
 async fn list(c: Context) -> Verdict {
