@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use crate::check::{Stop, fail};
 use crate::checks::templates::Built;
 use crate::evidence::Recorder;
-use crate::ledger::{LABEL, Ledger};
+use crate::ledger::{self, LABEL, Ledger};
 use crate::redact::Secrets;
 use crate::sandbox::Sandbox;
 use crate::target::Target;
@@ -37,6 +37,7 @@ pub struct Run {
     /// What is never shown.
     pub secrets: Secrets,
     shared: OnceCell<Result<Sandbox, Stop>>,
+    interpreter: OnceCell<Result<Sandbox, Stop>>,
     built: OnceCell<Result<Built, Stop>>,
 }
 
@@ -51,6 +52,7 @@ impl Run {
             ledger: Ledger::new(name),
             secrets,
             shared: OnceCell::new(),
+            interpreter: OnceCell::new(),
             built: OnceCell::new(),
         })
     }
@@ -62,10 +64,8 @@ pub struct Context {
     run: Arc<Run>,
     /// Takes down what goes over the wire.
     pub recorder: Recorder,
-    /// Sandboxes that this check made for itself.
+    /// What this check made for itself, as the paths that delete it.
     made: Arc<Mutex<Vec<String>>>,
-    /// Other things of this check, by the path at which they are deleted.
-    things: Arc<Mutex<Vec<String>>>,
 }
 
 impl Context {
@@ -77,7 +77,6 @@ impl Context {
             run,
             recorder,
             made: Arc::default(),
-            things: Arc::default(),
         }
     }
 
@@ -131,10 +130,9 @@ impl Context {
         let since = Instant::now();
         let result = http1::exchange(request).await;
         self.recorder.done(request, since, &result);
-        if let Ok(reply) = &result
-            && let Some(id) = self.run.ledger.note(request, reply)
-        {
-            self.made().push(id);
+        if let Ok(reply) = &result {
+            let made = self.run.ledger.note(request, reply);
+            self.made().extend(made);
         }
         result
     }
@@ -228,9 +226,23 @@ impl Context {
             .await
             .clone();
         if let Ok(sandbox) = &shared {
-            self.made().retain(|id| *id != sandbox.id);
+            self.keep(sandbox);
         }
         shared
+    }
+
+    /// A sandbox of the interpreter's template that other checks use too; keep to contexts of your own.
+    ///
+    /// # Errors
+    /// Untestable when it cannot be created.
+    pub async fn interpreter(&self) -> Result<Sandbox, Stop> {
+        let template = &self.run.target.interpreter_template;
+        let extra = json!({ "timeout": SHARED_LIFE, "templateID": template });
+        let shared = self.run.interpreter.get_or_init(|| self.fresh(extra)).await;
+        if let Ok(sandbox) = shared {
+            self.keep(sandbox);
+        }
+        shared.clone()
     }
 
     /// The template that checks of builds share; the first of them builds it.
@@ -245,22 +257,20 @@ impl Context {
         let built = self.run.built.get_or_init(build).await.clone();
         if let Ok(built) = &built {
             let path = built.delete_path();
-            let mut things = self.things.lock().unwrap_or_else(PoisonError::into_inner);
-            things.retain(|thing| *thing != path);
+            self.made().retain(|made| *made != path);
         }
         built
-    }
-
-    /// Notes a thing to delete at the end of the check, by its path in the API.
-    pub fn deletes(&self, path: String) {
-        self.run.ledger.also(&path);
-        let mut things = self.things.lock().unwrap_or_else(PoisonError::into_inner);
-        things.push(path);
     }
 
     /// Never shows this in evidence.
     pub fn secret(&self, text: &str) {
         self.run.secrets.add(text);
+    }
+
+    /// Leaves a sandbox to the clean-up at the end of the run.
+    fn keep(&self, sandbox: &Sandbox) {
+        let path = ledger::sandbox(&sandbox.id);
+        self.made().retain(|made| *made != path);
     }
 
     fn made(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
@@ -269,19 +279,14 @@ impl Context {
 
     /// Kills what the check made for itself, so that targets with few places are not filled.
     pub async fn tidy(&self) {
-        let made = std::mem::take(&mut *self.made());
-        for id in made {
-            let kill = self.api(Method::DELETE, &format!("/sandboxes/{id}"));
+        let mut made = std::mem::take(&mut *self.made());
+        // Sandboxes go before the snapshots that they were made from.
+        made.sort();
+        for path in made {
+            let kill = self.api(Method::DELETE, &path);
             if let Ok(reply) = http1::exchange(&kill).await {
                 self.run.ledger.note(&kill, &reply);
             }
-        }
-        let things = {
-            let mut things = self.things.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *things)
-        };
-        for path in things {
-            self.run.ledger.delete(&self.run.target, &path).await;
         }
     }
 

@@ -47,6 +47,15 @@ impl Probe {
         Self::put(c, sandbox).await
     }
 
+    /// The same probe in a clone of the sandbox.
+    #[must_use]
+    pub fn in_clone(&self, sandbox: Sandbox) -> Self {
+        Self {
+            sandbox,
+            path: self.path.clone(),
+        }
+    }
+
     /// Runs the probe, whatever becomes of it.
     ///
     /// # Errors

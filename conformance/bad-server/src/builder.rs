@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use crate::agent::connect::Failure;
 use crate::agent::process::{self, Event};
 use crate::agent::user_of;
+use crate::life::Life;
 use crate::templates::Image;
-use crate::tree::{absolute, clean};
+use crate::tree::{Tree, absolute, clean};
 use crate::world::{Plan, Sandbox, World, lock};
 
 /// Largest archive after unpacking.
@@ -111,6 +112,8 @@ fn hidden(w: &World, image: &Image) -> Arc<Sandbox> {
         metadata: json!({}),
         envs: image.envs.clone(),
         timeout: 600,
+        life: Life::of_clone(600),
+        tree: Arc::new(Mutex::new(Tree::new())),
     });
     image.fill(&sandbox);
     Arc::new(sandbox)

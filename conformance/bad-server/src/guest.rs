@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
+use crate::life::{BOOT_ID, Life};
 use crate::network::Policy;
+use crate::tree::Tree;
 use crate::world::{World, lock};
 
 /// Machines have addresses of this network: `10.11.x.y`.
@@ -69,6 +71,8 @@ impl Guest {
             "getrandom" => w.on("clones-draw-alike"),
             "urandom" => w.on("clones-read-alike"),
             "uuid" => w.on("clones-same-uuid"),
+            "python" => w.on("warm-random-alike"),
+            "openssl" => w.on("warm-openssl-alike"),
             _ => false,
         };
         let seed = lock(&self.seed).clone();
@@ -81,10 +85,12 @@ impl Guest {
     }
 
     /// The id of its kernel's start.
-    pub fn boot_id(&self, w: &World) -> String {
-        let seed = lock(&self.seed).clone();
-        let same = w.on("clones-same-boot-id");
-        uuid(&hash(if same { "template" } else { &seed }, "boot", 0))
+    pub fn boot_id(&self, w: &World, tree: &Tree) -> String {
+        if w.on("clones-same-boot-id") {
+            return uuid(&hash("template", "boot", 0));
+        }
+        let id = tree.read(BOOT_ID).unwrap_or_default();
+        String::from_utf8_lossy(&id).trim().to_owned()
     }
 
     /// The id of its installation.
@@ -104,12 +110,12 @@ impl Guest {
     }
 
     /// Seconds since the epoch, and since its start.
-    pub fn clock(&self, w: &World) -> (f64, f64) {
-        let now = millis();
+    pub fn clock(&self, w: &World, life: &Life) -> (f64, f64) {
+        let now = millis(jiff::Timestamp::now());
         let wall = if w.on("clock-of-the-template") {
             now - 3_600_000
         } else {
-            now
+            millis(life.clock())
         };
         let asked = self.clock.fetch_add(1, Ordering::Relaxed);
         let monotonic = if w.on("monotonic-goes-back") {
@@ -119,10 +125,18 @@ impl Guest {
         };
         (seconds(wall), seconds(monotonic))
     }
+
+    /// Takes the randomness of another one over, as a bad clone does.
+    pub fn draws_as(&self, other: &Self) {
+        let seed = lock(&other.seed).clone();
+        *lock(&self.seed) = seed;
+        let drawn = lock(&other.drawn).clone();
+        *lock(&self.drawn) = drawn;
+    }
 }
 
-fn millis() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+fn millis(time: jiff::Timestamp) -> u64 {
+    u64::try_from(time.as_millisecond()).unwrap_or(0)
 }
 
 #[expect(

@@ -134,27 +134,28 @@ pub struct Templates {
 impl Templates {
     /// Those that are there from the beginning.
     pub fn new() -> Self {
-        let base = Template {
-            id: "base".to_owned(),
-            name: "base".to_owned(),
-            public: true,
-            created: Timestamp::now(),
-            cpus: 2,
-            memory: 512,
-            builds: vec![Build {
-                id: "00000000-0000-4000-8000-000000000000".to_owned(),
-                status: "ready",
-                log: Vec::new(),
-                reason: None,
-                image: Some(Image::new()),
-            }],
-            tags: BTreeMap::from([(
-                "default".to_owned(),
-                "00000000-0000-4000-8000-000000000000".to_owned(),
-            )]),
-        };
+        let all = [("base", "0"), ("code-interpreter-v1", "1")].map(|(name, digit)| {
+            let build = format!("00000000-0000-4000-8000-00000000000{digit}");
+            let template = Template {
+                id: name.to_owned(),
+                name: name.to_owned(),
+                public: true,
+                created: Timestamp::now(),
+                cpus: 2,
+                memory: 512,
+                builds: vec![Build {
+                    id: build.clone(),
+                    status: "ready",
+                    log: Vec::new(),
+                    reason: None,
+                    image: Some(Image::new()),
+                }],
+                tags: BTreeMap::from([("default".to_owned(), build)]),
+            };
+            (name.to_owned(), template)
+        });
         Self {
-            all: BTreeMap::from([(base.id.clone(), base)]),
+            all: BTreeMap::from(all),
             ..Self::default()
         }
     }

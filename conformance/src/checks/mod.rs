@@ -7,15 +7,20 @@ mod auth;
 mod errors;
 mod files;
 mod filesystem;
+mod interpreter;
 mod isolation;
 mod lifecycle;
+mod metrics;
 mod network;
+mod pause;
 mod process;
 mod proxy;
 mod pty;
+mod snapshot;
 pub mod templates;
 mod uniqueness;
 mod volumes;
+mod watch;
 
 use crate::check::Check;
 
@@ -29,9 +34,14 @@ pub fn all() -> Vec<Check> {
         process::all(),
         pty::CHECKS.to_vec(),
         filesystem::all(),
+        watch::all(),
         files::all(),
         proxy::all(),
+        interpreter::all(),
+        pause::all(),
+        snapshot::all(),
         network::all(),
+        metrics::all(),
         templates::all(),
         volumes::all(),
         uniqueness::CHECKS.to_vec(),

@@ -3,8 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::check::{Check, Stop, Verdict, expect, fail};
+use crate::checks::interpreter;
+use crate::checks::pause::{paused, resumed};
 use crate::context::Context;
 use crate::probe::Probe;
+use crate::sandbox::Sandbox;
 use crate::wire::reply::text;
 
 pub const CHECKS: &[Check] = &[
@@ -56,6 +59,31 @@ pub const CHECKS: &[Check] = &[
         "The monotonic clock never goes back.",
         |c| Box::pin(monotonic(c)),
     ),
+    Check::new(
+        "uniqueness/python-random",
+        &["warm-random-alike"],
+        "Two sandboxes draw different numbers from a warm Python's random.",
+        |c| Box::pin(warm(c, "random", "random.random()")),
+    ),
+    Check::new(
+        "uniqueness/openssl",
+        &["warm-openssl-alike"],
+        "Two sandboxes draw different bytes from OpenSSL in a warm Python.",
+        |c| Box::pin(warm(c, "ssl", "ssl.RAND_bytes(16).hex()")),
+    ),
+    Check::new(
+        "uniqueness/fork-random",
+        &["forks-draw-alike"],
+        "Forks of one sandbox draw different random numbers.",
+        |c| Box::pin(fork_random(c)),
+    ),
+    Check::new(
+        "uniqueness/resume-clock",
+        &["clock-stands-still"],
+        "After a resume the wall clock is right within a second.",
+        |c| Box::pin(resume_clock(c)),
+    )
+    .slow(),
 ];
 
 /// The first that two new sandboxes say to a question.
@@ -163,4 +191,67 @@ async fn monotonic(c: Context) -> Verdict {
         "a later process reads more than an earlier one",
         format!("{earlier:?}, then {later:?}"),
     )
+}
+
+/// What the interpreter's process, which is as old as the template, draws in two sandboxes.
+async fn warm(c: Context, module: &str, draw: &str) -> Verdict {
+    let template = &c.target().interpreter_template;
+    let code = format!("import {module}\nprint({draw})");
+    let mut drawn = Vec::new();
+    for _ in 0..2 {
+        let sandbox = c.fresh(json!({ "templateID": template })).await?;
+        let events = interpreter::ran(&c, &sandbox, &json!({ "code": code }))
+            .await
+            .map_err(|stop| stop.blocks("the cell did not run"))?;
+        let text = interpreter::printed(&events, "stdout");
+        if text.trim().is_empty() {
+            return Err(Stop::Untestable(format!(
+                "the cell said nothing: {}",
+                json!(events)
+            )));
+        }
+        drawn.push(text);
+    }
+    differ("draws", drawn[0].trim(), drawn[1].trim())
+}
+
+async fn fork_random(c: Context) -> Verdict {
+    let blocked = |stop: Stop| stop.blocks("the sandbox could not be forked");
+    let parent = Probe::fresh(&c, json!({})).await?;
+    let path = format!("/sandboxes/{}/fork", parent.sandbox.id);
+    let reply = c
+        .post(&path, &json!({ "count": 2, "timeout": 300 }))
+        .await?;
+    let entries = reply
+        .one_of(&[200, 201])
+        .map_err(blocked)?
+        .array()
+        .map_err(blocked)?;
+    let mut drawn = Vec::new();
+    for entry in &entries {
+        let child = Sandbox::read(&entry["sandbox"]).map_err(blocked)?;
+        let seen = parent.in_clone(child).ask(&c, &["draw"]).await?;
+        drawn.push(seen);
+    }
+    if drawn.len() != 2 {
+        return Err(Stop::Untestable(format!(
+            "a fork of two gave {} sandboxes",
+            drawn.len()
+        )));
+    }
+    for source in ["getrandom", "urandom", "uuid", "kernel_uuid"] {
+        let (first, second) = (text(&drawn[0], source)?, text(&drawn[1], source)?);
+        differ(source, &first, &second)?;
+    }
+    Ok(())
+}
+
+async fn resume_clock(c: Context) -> Verdict {
+    let probe = Probe::fresh(&c, json!({})).await?;
+    paused(&c, &probe.sandbox, &json!({})).await?;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    resumed(&c, &probe.sandbox)
+        .await
+        .map_err(|stop| stop.blocks("the sandbox could not be resumed"))?;
+    is_right(&c, &probe).await
 }

@@ -52,6 +52,9 @@ pub struct Args {
     /// Template of the sandboxes that are made [default: base]. It needs a shell and python3.
     #[arg(long)]
     template: Option<String>,
+    /// Template with the code interpreter [default: code-interpreter-v1].
+    #[arg(long)]
+    interpreter_template: Option<String>,
     /// A TOML file with these options without their dashes (url, api-key, …, unsupported); flags go before it.
     #[arg(long)]
     config: Option<PathBuf>,
@@ -120,6 +123,10 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
     file.sandbox_url = args.sandbox_url.clone().or(file.sandbox_url);
     file.domain = args.domain.clone().or(file.domain);
     file.template = args.template.clone().or(file.template);
+    file.interpreter_template = args
+        .interpreter_template
+        .clone()
+        .or(file.interpreter_template);
     file.patience = args.patience.or(file.patience);
     file.unsupported.extend(args.unsupported.clone());
     file.ca = args.ca.clone().or(file.ca);
@@ -215,8 +222,8 @@ fn rerun(target: &Target, ways: &str) -> String {
         }
     };
     format!(
-        "E2B_API_KEY=… e2b-conformance run --url {} {door}{ways} --template {} --patience {}",
-        target.url, target.template, target.patience
+        "E2B_API_KEY=… e2b-conformance run --url {} {door}{ways} --template {} --interpreter-template {} --patience {}",
+        target.url, target.template, target.interpreter_template, target.patience
     )
 }
 

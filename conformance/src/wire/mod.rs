@@ -5,5 +5,6 @@ pub mod dial;
 pub mod encode;
 pub mod envelope;
 pub mod http1;
+pub mod lines;
 pub mod reply;
 pub mod request;

@@ -28,16 +28,16 @@ pub fn run(w: &World, sandbox: &Sandbox, who: &User, args: &[&str]) -> Option<Va
             "kernel_uuid": guest.uuid(w),
         })),
         ["identity"] => Some(json!({
-            "boot_id": guest.boot_id(w),
+            "boot_id": guest.boot_id(w, &lock(&sandbox.tree)),
             "machine_id": guest.machine_id(w),
             "hostname": guest.hostname(w),
         })),
         ["clock"] => {
-            let (time, monotonic) = guest.clock(w);
+            let (time, monotonic) = guest.clock(w, &sandbox.life);
             Some(json!({ "time": time, "monotonic": monotonic }))
         }
         ["steps"] => {
-            let readings: Vec<f64> = (0..100).map(|_| guest.clock(w).1).collect();
+            let readings: Vec<f64> = (0..100).map(|_| guest.clock(w, &sandbox.life).1).collect();
             let back = readings.windows(2).filter(|two| two[1] < two[0]).count();
             Some(json!({ "back": back, "last": readings.last() }))
         }

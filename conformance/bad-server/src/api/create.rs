@@ -1,31 +1,34 @@
 //! Creates, both versions.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::Call;
 use super::shape::handle;
+use super::snapshots;
 use crate::builder::environment;
+use crate::life::{self, Life};
 use crate::network::{self as policy, Policy};
 use crate::reply::{coded, error, header, json as answer};
+use crate::tree::Tree;
 use crate::volumes;
 use crate::world::{Plan, Sandbox, World, lock};
 
 /// Most seconds that a sandbox may live.
 const MAX_LIFE: i64 = 86_400;
 
-pub fn v1(w: &World, call: &Call) -> Response {
+pub fn v1(w: &Arc<World>, call: &Call) -> Response {
     made(w, call, true).unwrap_or_else(|refusal| refusal)
 }
 
-pub fn v2(w: &World, call: &Call) -> Response {
+pub fn v2(w: &Arc<World>, call: &Call) -> Response {
     made(w, call, false).unwrap_or_else(|refusal| refusal)
 }
 
-fn made(w: &World, call: &Call, old: bool) -> Result<Response, Response> {
+fn made(w: &Arc<World>, call: &Call, old: bool) -> Result<Response, Response> {
     let body = call.object(w)?;
     let key =
         header(&call.headers, "idempotency-key").filter(|_| !old && !w.on("idempotency-ignored"));
@@ -58,7 +61,7 @@ fn made(w: &World, call: &Call, old: bool) -> Result<Response, Response> {
     Ok(answer(code, &reply))
 }
 
-fn insert(w: &World, body: &Value, old: bool) -> Arc<Sandbox> {
+fn insert(w: &Arc<World>, body: &Value, old: bool) -> Arc<Sandbox> {
     let default = match old {
         true if w.on("v1-default-300") => 300,
         true => 15,
@@ -95,10 +98,16 @@ fn insert(w: &World, body: &Value, old: bool) -> Arc<Sandbox> {
     let from = lock(&w.templates)
         .find(template)
         .and_then(|(found, tag)| Some((found.id.clone(), found.image(&tag)?)));
-    let envs = match &from {
-        Some((_, image)) => environment(image, envs),
-        None => envs,
-    };
+    if let Some((_, image)) = &from {
+        envs = environment(image, envs);
+    }
+    let snapshot = snapshots::named(w, template);
+    let template = snapshot.as_deref().map_or(template, snapshots::template);
+    if let Some(snapshot) = &snapshot {
+        let mut all = snapshot.image.envs.clone();
+        all.extend(envs);
+        envs = all;
+    }
     let sandbox = Arc::new(Sandbox::new(Plan {
         id,
         template: match &from {
@@ -117,12 +126,27 @@ fn insert(w: &World, body: &Value, old: bool) -> Arc<Sandbox> {
         },
         envs,
         timeout,
+        life: Life::read(body, timeout),
+        tree: match &snapshot {
+            Some(snapshot) => snapshot.image.tree(w),
+            None => Arc::new(Mutex::new(Tree::new())),
+        },
     }));
     if let Some((_, image)) = &from {
         image.fill(&sandbox);
     }
     volumes::mount(w, &sandbox, &body["volumeMounts"]);
     *lock(&sandbox.guest.policy) = Policy::read(body, &body["network"]);
+    if let Some(snapshot) = snapshot {
+        if !w.on("snapshot-loses-processes") {
+            snapshot.image.revive(w, &sandbox);
+        }
+        if w.on("snapshot-once") {
+            lock(&w.snapshots).retain(|one| one.id != snapshot.id);
+        }
+    }
+    sandbox.log("info", "sandbox created");
+    life::boot(w, &sandbox);
     lock(&w.sandboxes).insert(sandbox.id.clone(), Arc::clone(&sandbox));
     sandbox
 }
@@ -175,6 +199,12 @@ fn checked(w: &World, body: &Value, old: bool) -> Result<(), Response> {
     if !volumes::known(w, &body["volumeMounts"]) && !w.on("volume-mount-ignored") {
         return refuse("no such volume");
     }
+    if body["autoPauseMemory"] == false
+        && body["autoResume"]["enabled"] == true
+        && !w.on("pause-memory-resume-accepted")
+    {
+        return refuse("autoResume needs a pause with memory");
+    }
     network(w, body, old)
 }
 
@@ -193,6 +223,7 @@ fn template(w: &World, body: &Value) -> Result<(), Response> {
         .is_some_and(|(found, tag)| found.image(&tag).is_some());
     match template.trim_end_matches(":default") {
         _ if built => Ok(()),
+        _ if snapshots::named(w, template).is_some() => Ok(()),
         _ if w.on("unknown-template-accepted") => Ok(()),
         "" => Err(error(w, 400, "templateID is empty")),
         name if name.contains("//") || name.contains(' ') => {

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::Call;
 use super::life::missing;
+use crate::life;
 use crate::network::{Policy, refusal};
 use crate::reply::{empty, error, json};
 use crate::world::{World, lock};
@@ -21,6 +22,11 @@ pub fn update(w: &World, call: &Call, id: &str) -> Response {
             missing(w, id)
         };
     };
+    if let Err(refusal) = life::refused(w, &sandbox, 409)
+        && !w.on("network-of-paused-204")
+    {
+        return refusal;
+    }
     if let Some(why) = refusal(w, &body).filter(|_| !w.on("bad-network-204")) {
         return error(w, 400, why);
     }

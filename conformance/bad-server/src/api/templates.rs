@@ -29,7 +29,7 @@ pub fn answer_to(w: &Arc<World>, call: &Call, parts: &[&str]) -> Option<Response
         ("GET", ["v2", "templates"]) => pages(w, call),
         ("GET", ["templates", id]) => detail(w, id),
         ("PATCH", ["v2", "templates", id]) => publish(w, call, id),
-        ("DELETE", ["templates", id]) => delete(w, id),
+        ("DELETE", ["templates", id]) => return delete(w, id),
         _ => return None,
     };
     Some(response)
@@ -365,23 +365,21 @@ fn publish(w: &World, call: &Call, id: &str) -> Response {
     answer(200, &json!({ "names": template.names() }))
 }
 
-fn delete(w: &World, id: &str) -> Response {
+/// Deletes a template; none where the name is of none, and perhaps of a snapshot.
+fn delete(w: &World, id: &str) -> Option<Response> {
     let mut templates = lock(&w.templates);
     let Some(id) = templates.find(id).map(|(template, _)| template.id.clone()) else {
-        return if w.on("template-delete-missing-204") {
-            empty(204)
-        } else {
-            missing(w)
-        };
+        return w.on("template-delete-missing-204").then(|| empty(204));
     };
     let used = lock(&w.sandboxes).values().any(|one| one.template == id);
     if used && !w.on("used-template-deleted") {
-        return error(w, 400, "sandboxes of the template are there");
+        return Some(error(w, 400, "sandboxes of the template are there"));
     }
     templates.all.remove(&id);
-    empty(if w.on("template-delete-200") {
+    let code = if w.on("template-delete-200") {
         200
     } else {
         204
-    })
+    };
+    Some(empty(code))
 }

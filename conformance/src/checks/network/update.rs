@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{ALL, closed, opened, reached, sandbox};
 use crate::check::{Check, Stop, Verdict};
+use crate::checks::pause::{paused, resumed};
 use crate::context::Context;
 use crate::wire::reply::Reply;
 
@@ -33,6 +34,19 @@ pub const CHECKS: &[Check] = &[
         "An update that is not valid is a 400.",
         |c| Box::pin(bad(c)),
     ),
+    Check::new(
+        "network/update-paused",
+        &["network-of-paused-204"],
+        "Updating a paused sandbox is a 409.",
+        |c| Box::pin(of_paused(c)),
+    ),
+    Check::new(
+        "network/kept-over-pause",
+        &["policy-lost-on-pause"],
+        "The policy is kept over pause and resume.",
+        |c| Box::pin(kept(c)),
+    )
+    .slow(),
 ];
 
 /// Any reply is a result.
@@ -73,4 +87,26 @@ async fn bad(c: Context) -> Verdict {
     let body = json!({ "denyOut": ["not an address"] });
     update(&c, &sandbox.id, &body).await?.refusal(400)?;
     Ok(())
+}
+
+async fn of_paused(c: Context) -> Verdict {
+    let sandbox = c.fresh(json!({})).await?;
+    paused(&c, &sandbox, &json!({})).await?;
+    update(&c, &sandbox.id, &json!({ "denyOut": [ALL] }))
+        .await?
+        .refusal(409)?;
+    Ok(())
+}
+
+async fn kept(c: Context) -> Verdict {
+    opened(&c).await?;
+    let outside = &c.target().outside;
+    let network = json!({ "denyOut": [outside.first_host()] });
+    let probe = sandbox(&c, json!({ "network": network })).await?;
+    paused(&c, &probe.sandbox, &json!({})).await?;
+    resumed(&c, &probe.sandbox)
+        .await
+        .map_err(|stop| stop.blocks("the sandbox could not be resumed"))?;
+    closed(&c, &probe, &outside.first).await?;
+    reached(&c, &probe, &outside.second).await
 }

@@ -60,14 +60,7 @@ async fn reserve(c: &Context, name: &str, extra: Value) -> Result<Reply, Stop> {
     for (name, value) in extra.as_object().into_iter().flatten() {
         body[name] = value.clone();
     }
-    let reply = c.post("/v3/templates", &body).await?;
-    if reply.status.is_success()
-        && let Ok(body) = reply.json()
-        && let Some(id) = body["templateID"].as_str()
-    {
-        c.deletes(format!("/templates/{}", percent(id)));
-    }
-    Ok(reply)
+    c.post("/v3/templates", &body).await
 }
 
 /// A name that nobody else uses.

@@ -8,7 +8,6 @@ use serde_json::json;
 
 use crate::check::{Check, Stop, fail};
 use crate::context::{Context, unique};
-use crate::wire::encode::percent;
 use crate::wire::reply::{Reply, text};
 
 /// All checks of the area.
@@ -29,14 +28,10 @@ struct Volume {
 /// Creates a volume; any reply is a result, and a success is deleted with the check.
 async fn create(c: &Context, name: &str) -> Result<Reply, Stop> {
     let reply = c.post("/volumes", &json!({ "name": name })).await?;
-    if reply.status.is_success()
-        && let Ok(body) = reply.json()
-        && let Some(id) = body["volumeID"].as_str()
+    if let Ok(body) = reply.json()
+        && let Some(token) = body["token"].as_str()
     {
-        c.deletes(format!("/volumes/{}", percent(id)));
-        if let Some(token) = body["token"].as_str() {
-            c.secret(token);
-        }
+        c.secret(token);
     }
     Ok(reply)
 }
