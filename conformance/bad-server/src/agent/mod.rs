@@ -4,6 +4,7 @@ mod compose;
 pub mod connect;
 mod files;
 mod filesystem;
+mod probe;
 pub mod process;
 mod shell;
 mod streams;
@@ -47,6 +48,19 @@ pub fn user(w: &World, name: &str) -> Option<User> {
         _ if w.on("unknown-user-accepted") => user(w, "user"),
         _ => None,
     }
+}
+
+/// A user of a sandbox whose template may have made more of them; nobody is the template's default user.
+pub fn user_of(w: &World, sandbox: &Sandbox, name: &str) -> Option<User> {
+    let default = lock(&sandbox.guest.user).clone().unwrap_or_default();
+    let name = if name.is_empty() { &default } else { name };
+    if lock(&sandbox.guest.users).iter().any(|own| own == name) {
+        return Some(User {
+            name: name.to_owned(),
+            home: format!("/home/{name}"),
+        });
+    }
+    user(w, name)
 }
 
 /// A path as clients give it.
@@ -140,7 +154,11 @@ fn refused(w: &World, sandbox: &Sandbox, request: &Request) -> Option<Response> 
 }
 
 /// The user of a call, or the error that there is none.
-fn acting(w: &World, request: &http::HeaderMap) -> Result<User, connect::Failure> {
+fn acting(
+    w: &World,
+    sandbox: &Sandbox,
+    request: &http::HeaderMap,
+) -> Result<User, connect::Failure> {
     let given = header(request, "authorization")
         .and_then(|value| value.strip_prefix("Basic "))
         .and_then(|text| STANDARD.decode(text).ok())
@@ -149,7 +167,7 @@ fn acting(w: &World, request: &http::HeaderMap) -> Result<User, connect::Failure
     let name = given
         .filter(|_| !w.on("basic-user-ignored"))
         .unwrap_or_default();
-    user(w, &name).ok_or_else(|| {
+    user_of(w, sandbox, &name).ok_or_else(|| {
         let words = if w.on("unknown-user-words") {
             "denied".to_owned()
         } else {
@@ -184,7 +202,7 @@ async fn rpc(
     };
     let streaming = header(&head.headers, "content-type")
         .is_some_and(|kind| kind.starts_with("application/connect+"));
-    let who = acting(w, &head.headers);
+    let who = acting(w, sandbox, &head.headers);
     if streaming {
         return streams::answer(w, sandbox, call, &head.headers, who, &body).await;
     }

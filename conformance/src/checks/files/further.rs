@@ -126,8 +126,8 @@ async fn without_id(c: Context) -> Verdict {
         percent(&path),
         percent(&signature)
     );
-    let reply = c
-        .send(Request::new(Method::GET, &url, &query, c.usual()))
-        .await?;
+    let way = &c.target().way;
+    let request = Request::new(way, Method::GET, &url, &query, c.usual());
+    let reply = c.send(request).await?;
     equal("content", reply.status(200)?.text().as_str(), "signed")
 }

@@ -81,7 +81,9 @@ async fn winch(c: Context) -> Verdict {
 
 async fn interrupt(c: Context) -> Verdict {
     let (sandbox, mut process) = terminal(&c).await?;
-    types(&c, &sandbox, &process, "echo rea''dy; sleep 60\n").await?;
+    // A shell of its own: an interrupt ends it whatever it is at.
+    let line = "bash -c \"echo rea''dy; sleep 60\"\n";
+    types(&c, &sandbox, &process, line).await?;
     shows(&c, &sandbox, &mut process, "ready").await?;
     types(&c, &sandbox, &process, "\u{3}").await?;
     types(&c, &sandbox, &process, "echo ali''ve\n").await?;
