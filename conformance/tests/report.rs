@@ -166,7 +166,7 @@ async fn what_is_declared_unsupported_is_not_tried_and_not_red() {
     let server = BadServer::start(Some("pty-as-stdout")).await.unwrap();
     let output = run(&server, &["--profile", "pty", "--unsupported", "pty"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    assert!(said(&output).contains("5 unsupported"), "{}", said(&output));
+    assert!(said(&output).contains("9 unsupported"), "{}", said(&output));
     assert_eq!(
         run(&server, &["--unsupported", "no-such-area"])
             .status
