@@ -1,6 +1,6 @@
 //! All state: sandboxes with their files and processes. Expiry is judged when something is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -36,6 +36,8 @@ pub struct World {
     pub snapshots: Mutex<Vec<Arc<Snapshot>>>,
     /// Variables of all contexts; only a fault writes here.
     pub leaked_variables: Mutex<BTreeMap<String, Value>>,
+    /// Idempotency keys whose create is under way.
+    pub under_way: Mutex<BTreeSet<String>>,
     /// Idempotency keys: the request's body and the answer's.
     pub keys: Mutex<BTreeMap<String, (Value, Value)>>,
     /// Templates and their builds.
@@ -54,6 +56,7 @@ impl World {
             sandboxes: Mutex::default(),
             snapshots: Mutex::default(),
             leaked_variables: Mutex::default(),
+            under_way: Mutex::default(),
             keys: Mutex::default(),
             templates: Mutex::new(Templates::new()),
             volumes: Mutex::default(),
@@ -127,6 +130,8 @@ pub struct Sandbox {
     pub tree: Arc<Mutex<Tree>>,
     pub logs: Mutex<Vec<Entry>>,
     pub processes: Mutex<BTreeMap<u32, Arc<Process>>>,
+    /// End events of processes that are over.
+    pub ended: Mutex<BTreeMap<u32, Value>>,
     pub services: Mutex<BTreeMap<u16, Arc<Service>>>,
     pub watchers: Mutex<BTreeMap<String, Watch>>,
     pub interpreter: Interpreter,
@@ -170,6 +175,7 @@ impl Sandbox {
             tree: plan.tree,
             logs: Mutex::default(),
             processes: Mutex::default(),
+            ended: Mutex::default(),
             services: Mutex::default(),
             watchers: Mutex::default(),
             interpreter: Interpreter::default(),

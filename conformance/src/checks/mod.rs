@@ -32,7 +32,7 @@ pub fn all() -> Vec<Check> {
         auth::CHECKS.to_vec(),
         errors::all(),
         process::all(),
-        pty::CHECKS.to_vec(),
+        pty::all(),
         filesystem::all(),
         watch::all(),
         files::all(),

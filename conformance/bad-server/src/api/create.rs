@@ -18,7 +18,7 @@ use crate::volumes;
 use crate::world::{Plan, Sandbox, World, lock};
 
 /// Most seconds that a sandbox may live.
-const MAX_LIFE: i64 = 86_400;
+pub const MAX_LIFE: i64 = 86_400;
 
 pub fn v1(w: &Arc<World>, call: &Call) -> Response {
     made(w, call, true).unwrap_or_else(|refusal| refusal)
@@ -204,6 +204,19 @@ fn checked(w: &World, body: &Value, old: bool) -> Result<(), Response> {
         && !w.on("pause-memory-resume-accepted")
     {
         return refuse("autoResume needs a pause with memory");
+    }
+    let tokens: Vec<&Value> = body["iam"]["tokens"]
+        .as_object()
+        .into_iter()
+        .flat_map(|tokens| tokens.values())
+        .collect();
+    if tokens.len() > 5 && !w.on("iam-any-count") {
+        return refuse("at most five identity tokens");
+    }
+    let strange =
+        |token: &&Value| !token["tokenType"].is_null() && token["tokenType"] != "JWT-SVID";
+    if tokens.iter().any(strange) && !w.on("iam-any-type") {
+        return refuse("tokenType is JWT-SVID");
     }
     network(w, body, old)
 }
