@@ -224,6 +224,20 @@ impl Place {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_taken_or_refused(text in ".{0,60}") {
+            let _ = (Place::read(&text), known(&text));
+        }
+
+        #[test]
+        fn a_wildcard_holds_for_names_below_and_no_others(label in "[a-z0-9-]{1,20}", other in "[a-z]{1,10}") {
+            let below = known("*.sandbox.test:127.0.0.1").unwrap();
+            let (inside, outside) = (format!("{label}.sandbox.test"), format!("{label}.{other}"));
+            proptest::prop_assert!(below.is(&inside) && !below.is(&outside));
+        }
+    }
+
     #[test]
     fn origins_are_taken_apart() {
         for (origin, tls, host, port, authority) in [

@@ -1,6 +1,6 @@
 //! A sandbox has what the API says, and bears its own excesses.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::reach::wait;
 use crate::check::{Check, Stop, Verdict, equal, expect};
@@ -96,11 +96,22 @@ async fn answers(c: &Context, probe: &Probe) -> Verdict {
     last
 }
 
-/// Runs what may be killed, and whose stream may break with it.
-async fn abused(c: &Context, probe: &Probe, args: &[&str]) -> Verdict {
-    match probe.run(c, args, None).await {
-        Err(stop @ (Stop::Harness(_) | Stop::Untestable(_))) => Err(stop),
-        _ => Ok(()),
+/// Runs what may be killed, and whose stream may break with it; gives what it said, if it came to that.
+async fn abused(c: &Context, probe: &Probe, args: &[&str]) -> Result<Option<Value>, Stop> {
+    let done = match probe.run(c, args, None).await {
+        Ok(done) => done,
+        Err(Stop::Fail { .. }) => return Ok(None),
+        Err(stop) => return Err(stop),
+    };
+    let errors = String::from_utf8_lossy(&done.stderr).into_owned();
+    match serde_json::from_slice(&done.stdout) {
+        Ok(said) => Ok(Some(said)),
+        // Python's own end, not one from outside: nothing was tried.
+        Err(_) if done.exit_code() == 1 && !errors.contains("MemoryError") => {
+            let last = errors.lines().last().unwrap_or("").to_owned();
+            Err(Stop::Untestable(format!("the probe did not run: {last}")))
+        }
+        Err(_) => Ok(None),
     }
 }
 
@@ -113,7 +124,13 @@ async fn fork_bomb(c: Context) -> Verdict {
 async fn memory_hog(c: Context) -> Verdict {
     let probe = Probe::fresh(&c, json!({})).await?;
     let twice = probe.stated(&c, "memoryMB").await? * 2;
-    abused(&c, &probe, &["hog", &twice.to_string()]).await?;
+    let said = abused(&c, &probe, &["hog", &twice.to_string()]).await?;
+    let taken = said.and_then(|said| said["taken"].as_u64());
+    expect(
+        taken.is_none_or(|taken| taken < twice),
+        "an end of the memory",
+        format!("{taken:?} MiB taken"),
+    )?;
     answers(&c, &probe).await
 }
 
@@ -121,7 +138,13 @@ async fn disk_full(c: Context) -> Verdict {
     let probe = Probe::fresh(&c, json!({})).await?;
     let twice = probe.stated(&c, "diskSizeMB").await? * 2;
     let path = "/home/user/all-of-the-disk";
-    abused(&c, &probe, &["fill", path, &twice.to_string()]).await?;
+    let said = abused(&c, &probe, &["fill", path, &twice.to_string()]).await?;
+    let taken = said.and_then(|said| said["taken"].as_u64());
+    expect(
+        taken.is_none_or(|taken| taken < twice),
+        "an end of the disk",
+        format!("{taken:?} MiB taken"),
+    )?;
     answers(&c, &probe).await?;
     probe.sandbox.run(&c, &format!("rm -f {path}")).await?;
     probe
