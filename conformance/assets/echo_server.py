@@ -3,7 +3,7 @@
 Any path answers with the request as JSON; /status/N with status N; /stream with two lines, a second apart;
 /endless with a line every tenth of a second; a WebSocket says what it is told.
 """
-import base64, hashlib, json, sys, time
+import json, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -31,6 +31,9 @@ class Echo(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def socket(self):
+        # Here, so that a server that is only asked starts sooner.
+        import base64, hashlib
+
         key = self.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
         self.send_response(101)
         self.send_header("upgrade", "websocket")

@@ -9,6 +9,7 @@ pub mod process;
 mod shell;
 mod streams;
 pub mod watch;
+mod words;
 
 use std::sync::Arc;
 

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::User;
 use super::probe;
 use super::process::{Event, Process};
+use super::words::{Joint, printed, split, terminal};
 use crate::service::{MARK, Service};
 use crate::tree::{Kind, absolute, clean};
 use crate::world::{Sandbox, World, lock};
@@ -41,15 +42,6 @@ pub fn known(cmd: &str) -> bool {
 enum Out {
     Std(&'static str),
     File(String),
-}
-
-/// What comes between two commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Joint {
-    Then,
-    And,
-    Or,
-    Background,
 }
 
 /// A shell at work.
@@ -583,89 +575,4 @@ impl Drop for Listening<'_> {
     fn drop(&mut self) {
         lock(&self.sandbox.services).remove(&self.port);
     }
-}
-
-/// Commands with what follows each.
-fn split(text: &str) -> Vec<(String, Joint)> {
-    let mut parts = Vec::new();
-    let mut part = String::new();
-    let mut quote = None;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        let joint = match (c, quote) {
-            (c, Some(q)) => {
-                if c == q {
-                    quote = None;
-                }
-                None
-            }
-            ('\'' | '"', None) => {
-                quote = Some(c);
-                None
-            }
-            (';' | '\n', None) => Some(Joint::Then),
-            ('&', None) if part.ends_with('>') => None,
-            ('&', None) if chars.next_if_eq(&'&').is_some() => Some(Joint::And),
-            ('&', None) => Some(Joint::Background),
-            ('|', None) if chars.next_if_eq(&'|').is_some() => Some(Joint::Or),
-            _ => None,
-        };
-        match joint {
-            Some(joint) => parts.push((std::mem::take(&mut part), joint)),
-            None => part.push(c),
-        }
-    }
-    parts.push((part, Joint::Then));
-    parts
-}
-
-/// `printf`, as far as the suite uses it: `%s`, `%d`, `\n`, `\t`, `\\` and octal bytes.
-fn printed(format: &str, args: &[&str]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut args = args.iter();
-    let bytes = format.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        match (bytes[at], bytes.get(at + 1)) {
-            (b'%', Some(b's' | b'd')) => {
-                out.extend_from_slice(args.next().unwrap_or(&"").as_bytes());
-                at += 2;
-            }
-            (b'\\', Some(b'n')) => {
-                out.push(b'\n');
-                at += 2;
-            }
-            (b'\\', Some(b'\\')) => {
-                out.push(b'\\');
-                at += 2;
-            }
-            (b'\\', Some(b'0'..=b'7')) => {
-                let digits: String = format[at + 1..]
-                    .chars()
-                    .take(3)
-                    .take_while(|c| ('0'..='7').contains(c))
-                    .collect();
-                out.push(u8::from_str_radix(&digits, 8).unwrap_or(b'?'));
-                at += 1 + digits.len();
-            }
-            (byte, _) => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    out
-}
-
-fn terminal(bytes: &[u8]) -> Vec<u8> {
-    bytes
-        .iter()
-        .flat_map(|byte| {
-            if *byte == b'\n' {
-                vec![b'\r', b'\n']
-            } else {
-                vec![*byte]
-            }
-        })
-        .collect()
 }
