@@ -129,9 +129,15 @@ impl<B: Body> Report<B> {
     /// The command as one line for a shell.
     #[must_use]
     pub fn command_line(&self) -> String {
-        let words: Vec<String> = self.command.iter().map(|word| quoted(word)).collect();
-        words.join(" ")
+        command_line(&self.command)
     }
+}
+
+/// Words as one line for a shell.
+#[must_use]
+pub fn command_line(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    words.join(" ")
 }
 
 /// A word as a POSIX shell takes it.
