@@ -15,7 +15,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod folder;
 pub mod model;
 pub mod probe;
+pub mod render;
 pub mod stats;

@@ -25,6 +25,8 @@ impl Quantile {
     pub const P95: Self = Self(950);
     /// One in a hundred is slower.
     pub const P99: Self = Self(990);
+    /// One in a thousand is slower.
+    pub const P999: Self = Self(999);
     /// Those that reports show.
     pub const SHOWN: [Self; 3] = [Self::P50, Self::P95, Self::P99];
 
@@ -41,6 +43,15 @@ impl Quantile {
     #[must_use]
     pub fn supported(self, n: usize) -> bool {
         n * usize::from(1000 - self.0) >= BEYOND * 1000
+    }
+}
+
+impl std::fmt::Display for Quantile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 % 10 {
+            0 => write!(f, "P{}", self.0 / 10),
+            tenth => write!(f, "P{}.{tenth}", self.0 / 10),
+        }
     }
 }
 

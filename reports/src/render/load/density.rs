@@ -1,0 +1,179 @@
+//! Memory by number of live sandboxes, and what was left behind.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use crate::model::load::{Activity, Density, DensityRow, Leak, StopReason};
+use crate::model::peers::ArmMemory;
+use crate::render::chart::{Axis, Line, Plot, class, colour, figure};
+use crate::render::page::table;
+use crate::render::text::{line, mib, ms, short, signed_mib, whole};
+use crate::stats::float;
+
+/// Rows that are shown.
+const ROWS: usize = 500;
+
+type Measure = (&'static str, fn(&DensityRow) -> Option<i64>);
+
+/// What a reading has, in the order of the table.
+const MEASURES: [Measure; 6] = [
+    ("VMM PSS", |row| signed(row.vmm_pss_bytes)),
+    ("process PSS", |row| signed(row.pss_bytes)),
+    ("private dirty", |row| signed(row.private_dirty_bytes)),
+    ("cgroup", |row| signed(row.cgroup_bytes)),
+    ("MemAvailable delta", |row| row.available_delta_bytes),
+    ("guest used", |row| signed(row.guest_used_bytes)),
+];
+
+fn signed(bytes: Option<u64>) -> Option<i64> {
+    i64::try_from(bytes?).ok()
+}
+
+fn activity(activity: &Activity) -> &str {
+    match activity {
+        Activity::Idle => "idle",
+        Activity::After(what) => what,
+    }
+}
+
+pub(super) fn density(found: &Density) -> Markup {
+    let rows = &found.rows[..found.rows.len().min(ROWS)];
+    let mut by_activity: BTreeMap<&str, Vec<&DensityRow>> = BTreeMap::new();
+    for row in rows {
+        by_activity
+            .entry(activity(&row.activity))
+            .or_default()
+            .push(row);
+    }
+    let reason = match found.stop.reason {
+        StopReason::Asked => "as many as asked for",
+        StopReason::Memory => "memory ran short",
+        StopReason::BoundMissed => "an answer came too late",
+        StopReason::Refused => "the target made no more",
+        StopReason::Cut => "the run was cut short",
+    };
+    html! {
+        h3 { "Density" }
+        p {
+            "Ended because " b { (reason) } ": " (line(&found.stop.detail)) ". A sandbox counts while it answers a command within "
+            (ms(found.answer_bound_ns)) " ms."
+            @if let Some(bytes) = found.guest_memory_bytes { " Each guest was given " (mib(bytes)) " MiB." }
+        }
+        @for (activity, rows) in &by_activity {
+            @if rows.len() > 1 {
+                div.panel { (figure(&curve(rows), &format!("Memory of one sandbox by how many live, {activity}."), &legend(rows))) }
+            }
+        }
+        (table("Memory by number of live sandboxes", html! {
+            (head("Live"))
+            tbody { @for row in rows { (reading(&whole(row.live), row)) } }
+        }))
+        p.dim { "MiB for one sandbox, means over all that live. VMM PSS leaves guest memory out; MemAvailable delta is what the whole host lost, divided." }
+    }
+}
+
+fn head(first: &str) -> Markup {
+    html! {
+        thead { tr {
+            th.num scope="col" { (first) } th scope="col" { "Activity" }
+            @for (name, _) in MEASURES { th.num scope="col" { (name) } }
+            th.num scope="col" { "answer P50 ms" } th.num scope="col" { "slowest ms" } th.num scope="col" { "silent" }
+        } }
+    }
+}
+
+fn reading(first: &str, row: &DensityRow) -> Markup {
+    html! {
+        tr {
+            th.num scope="row" { (short(first)) } td { (short(activity(&row.activity))) }
+            @for (_, of) in MEASURES { td.num { (of(row).map_or("–".to_owned(), signed_mib)) } }
+            td.num { (row.answer_p50_ns.map_or("–".to_owned(), ms)) } td.num { (row.answer_max_ns.map_or("–".to_owned(), ms)) }
+            td.num { (whole(row.silent)) }
+        }
+    }
+}
+
+fn present<'a>(rows: &'a [&DensityRow]) -> impl Iterator<Item = Measure> + 'a {
+    MEASURES
+        .into_iter()
+        .filter(|(_, of)| rows.iter().filter(|row| of(row).is_some()).count() > 1)
+}
+
+fn legend(rows: &[&DensityRow]) -> Vec<(String, &'static str)> {
+    present(rows)
+        .enumerate()
+        .map(|(index, (name, _))| (class(index), name))
+        .collect()
+}
+
+fn curve(rows: &[&DensityRow]) -> Plot {
+    let mib = |bytes: i64| {
+        let size = float(bytes.unsigned_abs()) / f64::from(1 << 20);
+        if bytes < 0 { -size } else { size }
+    };
+    let lines: Vec<Line> = present(rows)
+        .enumerate()
+        .map(|(index, (_, of))| Line {
+            points: rows
+                .iter()
+                .filter_map(|row| Some((float(row.live), mib(of(row)?))))
+                .collect(),
+            colour: colour(index),
+            faint_from: None,
+            dots: true,
+        })
+        .collect();
+    let values: Vec<f64> = lines
+        .iter()
+        .flat_map(|line| line.points.iter().map(|(_, y)| *y))
+        .collect();
+    Plot {
+        x: Axis::wide(
+            "live sandboxes",
+            rows.iter().map(|row| float(row.live)),
+            12.0,
+            8,
+        ),
+        y: Axis::linear("MiB for one", values.into_iter(), 6),
+        lines,
+        columns: Vec::new(),
+        tall: 1.0,
+    }
+}
+
+/// Memory of arms side by side.
+pub(super) fn memory(all: &[ArmMemory]) -> Markup {
+    html! {
+        @if !all.is_empty() {
+            h3 { "Memory" }
+            (table("Memory of arms", html! {
+                (head("Arm and live machines"))
+                tbody { @for one in all.iter().take(ROWS) { (reading(&format!("{} × {}", one.arm, one.reading.live), &one.reading)) } }
+            }))
+            p.dim { "MiB for one machine, means over all that live." }
+        }
+    }
+}
+
+/// What was there before, and after.
+pub(super) fn leaks(all: &[Leak]) -> Markup {
+    html! {
+        h3 { "Leaks" }
+        (table("What was left behind", html! {
+            thead { tr {
+                th scope="col" { "What" } th.num scope="col" { "before" } th.num scope="col" { "at most" } th.num scope="col" { "after" } th scope="col" { "" }
+            } }
+            tbody { @for leak in all.iter().take(100) {
+                tr {
+                    th scope="row" { (short(&leak.what)) }
+                    td.num { (whole(leak.before)) } td.num { (leak.peak.map_or("–".to_owned(), whole)) } td.num { (whole(leak.after)) }
+                    td {
+                        @if leak.after <= leak.before { span.pill.pass { "✓ back" } }
+                        @else { span.pill.fail { "✕ " (whole(leak.after - leak.before)) " left" } }
+                    }
+                }
+            } }
+        }))
+    }
+}

@@ -1,0 +1,141 @@
+//! The table of series: counts and quantiles.
+
+use maud::{Markup, html};
+
+use crate::model::load::{Clock, Method, Series, Unit};
+use crate::render::page::table;
+use crate::render::text::{line, mib, ms, short, whole};
+use crate::stats::quantile::{Estimate, Quantile};
+
+/// A value in its unit, as a number without it.
+pub(super) fn value(unit: Unit, value: u64) -> String {
+    match unit {
+        Unit::Nanoseconds => ms(value),
+        Unit::Bytes | Unit::BytesPerSecond => mib(value),
+    }
+}
+
+/// The unit of [`value`].
+pub(super) fn unit(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Nanoseconds => "ms",
+        Unit::Bytes => "MiB",
+        Unit::BytesPerSecond => "MiB/s",
+    }
+}
+
+/// The clock as it is named in text.
+pub(super) fn clock(clock: Clock) -> &'static str {
+    match clock {
+        Clock::Accepted => "accepted",
+        Clock::Ready => "ready",
+        Clock::FirstExec => "first_exec",
+        Clock::FirstCode => "first_code",
+    }
+}
+
+/// Metric, clock and conditions on one line.
+pub(super) fn conditions(series: &Series) -> String {
+    let clock = series.clock.map(clock).map(str::to_owned);
+    let conditions = series
+        .dimensions
+        .iter()
+        .take(16)
+        .map(|(name, value)| format!("{name} {value}"));
+    let parts: Vec<String> = [series.metric.clone()]
+        .into_iter()
+        .chain(clock)
+        .chain(conditions)
+        .collect();
+    parts.join(", ")
+}
+
+/// The quantiles that count, on one line.
+pub(crate) fn headline(series: &Series) -> Markup {
+    let failed = series.counts.failed();
+    html! {
+        @for found in series.quantiles.iter().filter(|one| Quantile::SHOWN.contains(&one.quantile)) {
+            (found.quantile) " " b { (value(series.unit, found.value)) } @if !found.supported { "*" } " "
+        }
+        span.dim { (unit(series.unit)) ", n " (whole(series.counts.ok)) @if failed > 0 { ", " (whole(failed)) " failed" } }
+    }
+}
+
+pub(super) fn table_of(all: &[Series]) -> Markup {
+    let hdr = all.iter().any(|series| series.method == Method::Hdr3);
+    html! {
+        (table("Series", html! {
+            thead { tr {
+                th scope="col" { "Series" }
+                th.num scope="col" { "ok" } th.num scope="col" { "failed" } th.num scope="col" { "dropped" }
+                @for quantile in Quantile::SHOWN { th.num scope="col" { (quantile) } }
+                th.num scope="col" { "max" } th scope="col" { "unit" } th.num scope="col" { "per s" }
+            } }
+            tbody { @for series in all { (row(series)) } }
+        }))
+        p.dim {
+            "Beside each quantile the interval that holds the true one 95 times in 100, from order statistics. "
+            span.unsupported-n { "*" } " marks one with fewer than ten samples beyond it: it says little. Failures are in no quantile. "
+            @if hdr { "Quantiles are HDR values at quantile, three significant digits." } @else { "Quantiles are nearest ranks of the samples." }
+        }
+        (failures(all))
+    }
+}
+
+fn row(series: &Series) -> Markup {
+    let counts = &series.counts;
+    let show =
+        |found: Option<u64>| found.map_or("–".to_owned(), |found| value(series.unit, found));
+    html! {
+        tr {
+            th scope="row" {
+                (short(&series.name))
+                @if series.arrival.closed_loop { " " span.pill.undecided { "closed loop" } }
+                div.dim { (line(&conditions(series))) ", " (short(&series.arrival.model))
+                    @if let Some(rate) = series.arrival.offered_per_s { " at " (format!("{rate:.1}")) "/s" } }
+            }
+            td.num { (whole(counts.ok)) } td.num { (whole(counts.failed())) } td.num { (whole(counts.dropped)) }
+            @for quantile in Quantile::SHOWN {
+                td.num {
+                    @match series.quantiles.iter().find(|one| one.quantile == quantile) {
+                        None => { "–" }
+                        Some(found) => { (estimate(series.unit, found)) }
+                    }
+                }
+            }
+            td.num { (show(series.max)) } td { (unit(series.unit)) }
+            td.num { (format!("{:.2}", series.arrival.achieved_per_s)) }
+        }
+    }
+}
+
+fn estimate(unit: Unit, found: &Estimate) -> Markup {
+    let end = |end: Option<u64>| end.map_or("?".to_owned(), |end| value(unit, end));
+    html! {
+        @if found.supported { b { (value(unit, found.value)) } }
+        @else { abbr title="too few samples for this quantile" { (value(unit, found.value)) "*" } }
+        div.dim { (end(found.low)) "–" (end(found.high)) }
+    }
+}
+
+fn failures(all: &[Series]) -> Markup {
+    let failed: Vec<&Series> = all
+        .iter()
+        .filter(|series| !series.counts.failures.is_empty())
+        .collect();
+    html! {
+        @if !failed.is_empty() {
+            h3 { "Failures" }
+            (table("Failures by kind", html! {
+                thead { tr { th scope="col" { "Series" } th scope="col" { "Kind" } th.num scope="col" { "Number" } } }
+                tbody {
+                    @for series in failed {
+                        @for (kind, number) in series.counts.failures.iter().take(50) {
+                            tr { th scope="row" { (short(&series.name)) } td { (line(kind)) } td.num { (whole(*number)) } }
+                        }
+                    }
+                }
+            }))
+        }
+    }
+}
