@@ -7,7 +7,7 @@
     button.hidden = false;
     button.addEventListener('click', async () => {
       try {
-        await navigator.clipboard.writeText(code.textContent);
+        await navigator.clipboard.writeText(code.textContent.trim());
         button.textContent = 'Copied';
       } catch {
         getSelection().selectAllChildren(code);

@@ -149,6 +149,7 @@ pub struct Outcome {
 /// Counts of an area, core and extension apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "StatusCounts")]
 pub struct Counts {
     /// Passed.
     pub pass: usize,

@@ -96,6 +96,7 @@ pub struct Arrival {
 /// What became of the requests of a series.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "RequestCounts")]
 pub struct Counts {
     /// Requests of the schedule.
     pub planned: u64,

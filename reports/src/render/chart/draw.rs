@@ -110,13 +110,16 @@ fn draw(plot: &Plot, size: Size, area: &DrawingArea<SVGBackend<'_>, Shift>) -> D
             faint,
             line.colour.mix(0.4).stroke_width(2 * FINE),
         ))?;
-        if line.dots {
-            chart.draw_series(
-                sure.iter()
-                    .map(|at| Circle::new(*at, 3 * FINE, line.colour.filled())),
-            )?;
-        }
         chart.draw_series(LineSeries::new(sure, line.colour.stroke_width(2 * FINE)))?;
+        for (x, y) in line.points.iter().filter(|_| line.dots) {
+            let at = (plot.x.place(*x), plot.y.place(*y));
+            let style = if line.open.contains(x) {
+                line.colour.stroke_width(2 * FINE)
+            } else {
+                line.colour.filled()
+            };
+            chart.draw_series([Circle::new(at, 4 * FINE, style)])?;
+        }
     }
     area.present()
 }

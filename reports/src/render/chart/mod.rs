@@ -50,6 +50,8 @@ pub struct Line {
     pub faint_from: Option<f64>,
     /// Whether each point has a dot.
     pub dots: bool,
+    /// Where the dots are open: not enough samples.
+    pub open: Vec<f64>,
 }
 
 /// One column of a stack.

@@ -142,6 +142,3 @@ pub(crate) fn pill(status: Option<Status>) -> Markup {
     let (class, sign, word) = mark(status);
     html! { span.pill.(class) { span aria-hidden="true" { (sign) } " " (word) } }
 }
-
-#[cfg(test)]
-mod tests;

@@ -19,7 +19,7 @@ const STATUSES: [Status; 5] = [
 
 pub(super) fn results(columns: &[Column<'_>], sections: &[Section<'_>]) -> Markup {
     html! {
-        section aria-labelledby="results" {
+        section.beside[columns.len() > 1] aria-labelledby="results" {
             h2 #results { "Checks" }
             (filter(columns, sections))
             p.nothing hidden { "No check fits the filter." }

@@ -3,7 +3,6 @@
 use maud::{Markup, html};
 
 use crate::model::load::{Comparison, Verdict};
-use crate::render::page::table;
 use crate::render::text::{line, short};
 use crate::stats::ratio::Ratio;
 
@@ -17,49 +16,42 @@ pub(super) fn comparisons(all: &[Comparison]) -> Markup {
         .fold(0.05, f64::max);
     html! {
         h3 { "Comparisons" }
-        (table("Comparisons", html! {
-            thead { tr {
-                th scope="col" { "B against A" } th scope="col" { "Verdict" } th scope="col" { "at" }
-                th.num scope="col" { "B / A" } th scope="col" { "95 % interval" } th.num scope="col" { "p" } th.num scope="col" { "rounds" }
-            } }
-            tbody { @for one in all.iter().take(500) { (rows(one, widest)) } }
-        }))
+        div.cards { @for one in all.iter().take(500) { (card(one, widest)) } }
         p.dim {
-            "Ratios of quantiles, intervals by bootstrap over rounds, p by permutation of rounds. A difference counts when it is real (p below the level) and matters (beyond the floor)."
+            "Ratios of quantiles with intervals of 95 % by bootstrap over rounds, p by permutation of rounds. A difference counts when it is real (p below the level) and matters (beyond the floor). "
+            span.unsupported-n { "*" } " marks a ratio with too few samples or rounds behind it."
         }
     }
 }
 
-fn rows(one: &Comparison, widest: f64) -> Markup {
+fn card(one: &Comparison, widest: f64) -> Markup {
     let (class, word) = match one.finding.verdict {
         Verdict::Worse => ("worse", "✕ worse"),
         Verdict::Better => ("better", "✓ better"),
         Verdict::Same => ("same", "≈ no difference that counts"),
         Verdict::Undecided => ("undecided", "? too little to say"),
     };
-    let span = one.ratios.len().max(1);
     html! {
-        @for (index, ratio) in one.ratios.iter().enumerate() {
-            tr {
-                @if index == 0 {
-                    th scope="rowgroup" rowspan=(span) {
-                        (line(&one.title))
-                        div.dim { (short(&one.b)) " against " (short(&one.a)) }
+        article.card {
+            h4 { (line(&one.title)) }
+            p { span.pill.(class) { (word) } " " span.dim {
+                @if one.finding.real { "real" } @else { "not shown to be real" } ", "
+                @if one.finding.matters { "beyond the floor of " } @else { "within the floor of " } (format!("{:.1} %", one.floor * 100.0))
+            } }
+            p.dim { "B: " (short(&one.b)) ". A: " (short(&one.a)) "." }
+            table.plain {
+                caption.hidden { "Ratios B / A" }
+                thead { tr { th scope="col" { "at" } th.num scope="col" { "B / A" } th scope="col" { "interval" } } }
+                tbody { @for ratio in &one.ratios { tr {
+                    th scope="row" { (ratio.quantile) }
+                    td.num {
+                        @if ratio.supported { b { (format!("{:.3}", ratio.value)) } }
+                        @else { abbr title="too few samples or rounds" { (format!("{:.3}*", ratio.value)) } }
                     }
-                    td rowspan=(span) {
-                        span.pill.(class) { (word) }
-                        div.dim { @if one.finding.real { "real" } @else { "not shown to be real" } ", "
-                            @if one.finding.matters { "beyond the floor of " } @else { "within the floor of " } (format!("{:.1} %", one.floor * 100.0)) }
-                    }
-                }
-                td { (ratio.quantile) }
-                td.num { @if ratio.supported { b { (format!("{:.3}", ratio.value)) } } @else { abbr title="too few samples or rounds" { (format!("{:.3}*", ratio.value)) } } }
-                td { (whisker(ratio, widest)) span.dim { (format!("{:.3}–{:.3}", ratio.low, ratio.high)) } }
-                @if index == 0 {
-                    td.num rowspan=(span) { (format!("{:.4}", one.p_value)) div.dim { "level " (one.alpha) } }
-                    td.num rowspan=(span) { (one.rounds) }
-                }
+                    td { (whisker(ratio, widest)) span.dim { (format!("{:.3}–{:.3}", ratio.low, ratio.high)) } }
+                } } }
             }
+            p.dim { "p " (format!("{:.4}", one.p_value)) " at a level of " (one.alpha) ", " (one.rounds) " rounds, " (one.resamples) " resamples" }
         }
     }
 }

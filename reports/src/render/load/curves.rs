@@ -87,16 +87,17 @@ fn spectrum(unit: &'static str, group: &[&&Series]) -> Plot {
             colour: colour(index),
             faint_from: Some(nines(1.0 - BEYOND / float(series.counts.ok).max(1.0))),
             dots: false,
+            open: Vec::new(),
         })
         .collect();
     let furthest = lines
         .iter()
         .filter_map(|line| Some(line.points.last()?.0))
         .fold(1.0, f64::max);
-    let marks: Vec<(f64, String)> = ["0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"]
+    let marks: Vec<(f64, String)> = ["90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"]
         .iter()
         .enumerate()
-        .map(|(nines, text)| (count(nines), (*text).to_owned()))
+        .map(|(index, text)| (count(index + 1), (*text).to_owned()))
         .chain([(nines(0.5), "50 %".to_owned())])
         .filter(|(at, _)| *at <= furthest + 0.05)
         .collect();
@@ -126,7 +127,7 @@ pub(super) fn sweeps(all: &[Series]) -> Markup {
             @for sweep in found(all, axis) {
                 div.panel {
                     h3 { (short(sweep.0.as_str())) " by " (axis) }
-                    (figure(&swept(axis, &sweep.1), "Quantiles of successes.", &[
+                    (figure(&swept(axis, &sweep.1), "Quantiles of successes. Open dots: too few samples for that quantile.", &[
                         (class(0), "P50"), (class(1), "P95"), (class(2), "P99"),
                     ]))
                 }
@@ -185,6 +186,13 @@ fn swept(axis: &str, points: &[(f64, &Series)]) -> Plot {
             colour: colour(index),
             faint_from: None,
             dots: true,
+            open: points
+                .iter()
+                .filter(|(_, series)| {
+                    !quantile.supported(usize::try_from(series.counts.ok).unwrap_or(usize::MAX))
+                })
+                .map(|(at, _)| *at)
+                .collect(),
         })
         .collect();
     let unit = points
@@ -245,6 +253,7 @@ fn latency(unit: Unit, timeline: &[Interval]) -> Plot {
         colour: colour(index),
         faint_from: None,
         dots: timeline.len() <= 40,
+        open: Vec::new(),
     };
     let lines = Vec::from([line(0, |one| one.p50), line(1, |one| one.p99)]);
     let values = lines

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use crate::model::load::{Activity, Density, DensityRow, Leak, StopReason};
 use crate::model::peers::ArmMemory;
 use crate::render::chart::{Axis, Line, Plot, class, colour, figure};
-use crate::render::page::table;
+use crate::render::page::{stacked, table};
 use crate::render::text::{line, mib, ms, short, signed_mib, whole};
 use crate::stats::float;
 
@@ -61,37 +61,35 @@ pub(super) fn density(found: &Density) -> Markup {
             @if let Some(bytes) = found.guest_memory_bytes { " Each guest was given " (mib(bytes)) " MiB." }
         }
         @for (activity, rows) in &by_activity {
+            h4 { (short(activity)) }
             @if rows.len() > 1 {
-                div.panel { (figure(&curve(rows), &format!("Memory of one sandbox by how many live, {activity}."), &legend(rows))) }
+                div.panel { (figure(&curve(rows), "Memory of one sandbox by how many live.", &legend(rows))) }
             }
+            @let cells: Vec<Vec<Markup>> = rows.iter().map(|row| reading(&whole(row.live), row)).collect();
+            (stacked(&format!("Memory by number of live sandboxes, {}", short(activity)), &head("live"), &cells))
         }
-        (table("Memory by number of live sandboxes", html! {
-            (head("Live"))
-            tbody { @for row in rows { (reading(&whole(row.live), row)) } }
-        }))
         p.dim { "MiB for one sandbox, means over all that live. VMM PSS leaves guest memory out; MemAvailable delta is what the whole host lost, divided." }
     }
 }
 
-fn head(first: &str) -> Markup {
-    html! {
-        thead { tr {
-            th.num scope="col" { (first) } th scope="col" { "Activity" }
-            @for (name, _) in MEASURES { th.num scope="col" { (name) } }
-            th.num scope="col" { "answer P50 ms" } th.num scope="col" { "slowest ms" } th.num scope="col" { "silent" }
-        } }
-    }
+fn head(first: &'static str) -> Vec<&'static str> {
+    let names = MEASURES.iter().map(|(name, _)| *name);
+    let after = ["answer P50 ms", "slowest ms", "silent"];
+    [first].into_iter().chain(names).chain(after).collect()
 }
 
-fn reading(first: &str, row: &DensityRow) -> Markup {
-    html! {
-        tr {
-            th.num scope="row" { (short(first)) } td { (short(activity(&row.activity))) }
-            @for (_, of) in MEASURES { td.num { (of(row).map_or("–".to_owned(), signed_mib)) } }
-            td.num { (row.answer_p50_ns.map_or("–".to_owned(), ms)) } td.num { (row.answer_max_ns.map_or("–".to_owned(), ms)) }
-            td.num { (whole(row.silent)) }
-        }
-    }
+fn reading(first: &str, row: &DensityRow) -> Vec<Markup> {
+    let time = |ns: Option<u64>| ns.map_or("–".to_owned(), ms);
+    let sizes = MEASURES
+        .iter()
+        .map(|(_, of)| of(row).map_or("–".to_owned(), signed_mib));
+    let after = [
+        time(row.answer_p50_ns),
+        time(row.answer_max_ns),
+        whole(row.silent),
+    ];
+    let cells = [first.to_owned()].into_iter().chain(sizes).chain(after);
+    cells.map(|cell| html! { (short(&cell)) }).collect()
 }
 
 fn present<'a>(rows: &'a [&DensityRow]) -> impl Iterator<Item = Measure> + 'a {
@@ -122,6 +120,7 @@ fn curve(rows: &[&DensityRow]) -> Plot {
             colour: colour(index),
             faint_from: None,
             dots: true,
+            open: Vec::new(),
         })
         .collect();
     let values: Vec<f64> = lines
@@ -147,10 +146,8 @@ pub(super) fn memory(all: &[ArmMemory]) -> Markup {
     html! {
         @if !all.is_empty() {
             h3 { "Memory" }
-            (table("Memory of arms", html! {
-                (head("Arm and live machines"))
-                tbody { @for one in all.iter().take(ROWS) { (reading(&format!("{} × {}", one.arm, one.reading.live), &one.reading)) } }
-            }))
+            @let cells: Vec<Vec<Markup>> = all.iter().take(ROWS).map(|one| reading(&format!("{} × {}", one.arm, one.reading.live), &one.reading)).collect();
+            (stacked("Memory of arms", &head("arm × live machines"), &cells))
             p.dim { "MiB for one machine, means over all that live." }
         }
     }
@@ -162,13 +159,14 @@ pub(super) fn leaks(all: &[Leak]) -> Markup {
         h3 { "Leaks" }
         (table("What was left behind", html! {
             thead { tr {
-                th scope="col" { "What" } th.num scope="col" { "before" } th.num scope="col" { "at most" } th.num scope="col" { "after" } th scope="col" { "" }
+                th scope="col" { "What" } th.num scope="col" { "before" } th.num scope="col" { "at most" } th scope="col" { "after" }
             } }
             tbody { @for leak in all.iter().take(100) {
                 tr {
                     th scope="row" { (short(&leak.what)) }
-                    td.num { (whole(leak.before)) } td.num { (leak.peak.map_or("–".to_owned(), whole)) } td.num { (whole(leak.after)) }
+                    td.num { (whole(leak.before)) } td.num { (leak.peak.map_or("–".to_owned(), whole)) }
                     td {
+                        (whole(leak.after)) " "
                         @if leak.after <= leak.before { span.pill.pass { "✓ back" } }
                         @else { span.pill.fail { "✕ " (whole(leak.after - leak.before)) " left" } }
                     }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::model::load::Client;
 use crate::model::{Body, Environment, Machine, Report, Virtualization};
-use crate::render::page::{command, table};
+use crate::render::page::command;
 use crate::render::text::{line, mib, ms, percent, short, whole};
 
 pub(super) fn facts<B: Body>(report: &Report<B>) -> Markup {
@@ -83,17 +83,11 @@ pub(super) fn client(client: &Client) -> Markup {
     let delay = |ns: Option<u64>| ns.map_or("–".to_owned(), ms);
     html! {
         h3 { "The client itself" }
-        (table("The client itself", html! {
-            thead { tr {
-                th.num scope="col" { "CPU, user ms" } th.num scope="col" { "CPU, system ms" } th.num scope="col" { "of one processor" }
-                th.num scope="col" { "Memory, peak MiB" } th.num scope="col" { "Sent late, P50 ms" } th.num scope="col" { "P99 ms" } th.num scope="col" { "Steal ms" }
-            } }
-            tbody { tr {
-                td.num { (ms(client.cpu_user_ns)) } td.num { (ms(client.cpu_system_ns)) } td.num { (share(cpu)) }
-                td.num { (mib(client.rss_peak_bytes)) } td.num { (delay(client.send_delay_p50_ns)) } td.num { (delay(client.send_delay_p99_ns)) }
-                td.num { (delay(client.steal_ns)) }
-            } }
-        }))
-        p.dim { "Over " (whole(client.wall_ns / 1_000_000_000)) " s." }
+        p.facts-row {
+            span { b { (share(cpu)) } " of one processor (" (ms(client.cpu_user_ns)) " ms in user space, " (ms(client.cpu_system_ns)) " in the kernel, over " (whole(client.wall_ns / 1_000_000_000)) " s)" }
+            span { b { (mib(client.rss_peak_bytes)) } " MiB at most" }
+            span { "sent late by " b { (delay(client.send_delay_p50_ns)) } " ms at P50, " b { (delay(client.send_delay_p99_ns)) } " at P99" }
+            span { b { (delay(client.steal_ns)) } " ms stolen" }
+        }
     }
 }

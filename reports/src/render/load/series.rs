@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use crate::model::load::{Clock, Method, Series, Unit};
-use crate::render::page::table;
+use crate::render::page::{stacked, table};
 use crate::render::text::{line, mib, ms, short, whole};
 use crate::stats::quantile::{Estimate, Quantile};
 
@@ -63,16 +63,13 @@ pub(crate) fn headline(series: &Series) -> Markup {
 
 pub(super) fn table_of(all: &[Series]) -> Markup {
     let hdr = all.iter().any(|series| series.method == Method::Hdr3);
+    let names: Vec<String> = Quantile::SHOWN.iter().map(Quantile::to_string).collect();
+    let mut columns = Vec::from(["Series", "ok", "failed", "dropped"]);
+    columns.extend(names.iter().map(String::as_str));
+    columns.extend(["max", "unit", "ok per s"]);
+    let rows: Vec<Vec<Markup>> = all.iter().map(row).collect();
     html! {
-        (table("Series", html! {
-            thead { tr {
-                th scope="col" { "Series" }
-                th.num scope="col" { "ok" } th.num scope="col" { "failed" } th.num scope="col" { "dropped" }
-                @for quantile in Quantile::SHOWN { th.num scope="col" { (quantile) } }
-                th.num scope="col" { "max" } th scope="col" { "unit" } th.num scope="col" { "per s" }
-            } }
-            tbody { @for series in all { (row(series)) } }
-        }))
+        (stacked("Series", &columns, &rows))
         p.dim {
             "Beside each quantile the interval that holds the true one 95 times in 100, from order statistics. "
             span.unsupported-n { "*" } " marks one with fewer than ten samples beyond it: it says little. Failures are in no quantile. "
@@ -82,31 +79,32 @@ pub(super) fn table_of(all: &[Series]) -> Markup {
     }
 }
 
-fn row(series: &Series) -> Markup {
+fn row(series: &Series) -> Vec<Markup> {
     let counts = &series.counts;
     let show =
         |found: Option<u64>| found.map_or("–".to_owned(), |found| value(series.unit, found));
-    html! {
-        tr {
-            th scope="row" {
-                (short(&series.name))
-                @if series.arrival.closed_loop { " " span.pill.undecided { "closed loop" } }
-                div.dim { (line(&conditions(series))) ", " (short(&series.arrival.model))
-                    @if let Some(rate) = series.arrival.offered_per_s { " at " (format!("{rate:.1}")) "/s" } }
-            }
-            td.num { (whole(counts.ok)) } td.num { (whole(counts.failed())) } td.num { (whole(counts.dropped)) }
-            @for quantile in Quantile::SHOWN {
-                td.num {
-                    @match series.quantiles.iter().find(|one| one.quantile == quantile) {
-                        None => { "–" }
-                        Some(found) => { (estimate(series.unit, found)) }
-                    }
-                }
-            }
-            td.num { (show(series.max)) } td { (unit(series.unit)) }
-            td.num { (format!("{:.2}", series.arrival.achieved_per_s)) }
-        }
-    }
+    let mut cells = Vec::from([html! {
+        (short(&series.name))
+        @if series.arrival.closed_loop { " " span.pill.undecided { "closed loop" } }
+        div.dim { (line(&conditions(series))) ", " (short(&series.arrival.model))
+            @if let Some(rate) = series.arrival.offered_per_s { " at " (format!("{rate:.1}")) "/s" } }
+    }]);
+    cells.extend(
+        [counts.ok, counts.failed(), counts.dropped].map(|number| html! { (whole(number)) }),
+    );
+    cells.extend(Quantile::SHOWN.iter().map(|quantile| {
+        let found = series
+            .quantiles
+            .iter()
+            .find(|one| one.quantile == *quantile);
+        found.map_or_else(|| html! { "–" }, |found| estimate(series.unit, found))
+    }));
+    cells.extend([
+        html! { (show(series.max)) },
+        html! { (unit(series.unit)) },
+        html! { (format!("{:.2}", series.arrival.achieved_per_s)) },
+    ]);
+    cells
 }
 
 fn estimate(unit: Unit, found: &Estimate) -> Markup {
@@ -127,11 +125,12 @@ fn failures(all: &[Series]) -> Markup {
         @if !failed.is_empty() {
             h3 { "Failures" }
             (table("Failures by kind", html! {
-                thead { tr { th scope="col" { "Series" } th scope="col" { "Kind" } th.num scope="col" { "Number" } } }
+                thead { tr { th scope="col" { "Series" } th scope="col" { "Kinds" } } }
                 tbody {
                     @for series in failed {
-                        @for (kind, number) in series.counts.failures.iter().take(50) {
-                            tr { th scope="row" { (short(&series.name)) } td { (line(kind)) } td.num { (whole(*number)) } }
+                        tr {
+                            th scope="row" { (short(&series.name)) }
+                            td { @for (kind, number) in series.counts.failures.iter().take(50) { div { b { (whole(*number)) } " × " (line(kind)) } } }
                         }
                     }
                 }

@@ -45,6 +45,7 @@ fn one(series: &Series, longest: u64) -> Markup {
         h4 { (short(&series.name)) }
         (keys(&legend))
         (bar(series, longest))
+        details { summary { "Figures" }
         (table(&format!("Stages of {}", short(&series.name)), html! {
             thead { tr {
                 th scope="col" { "Stage" } th.num scope="col" { "mean ms" } th.num scope="col" { "P50 ms" } th.num scope="col" { "P95 ms" } th.num scope="col" { "told by" }
@@ -60,6 +61,7 @@ fn one(series: &Series, longest: u64) -> Markup {
                 tr { th scope="row" { "what the client saw" } td.num { (series.mean.map(ms).unwrap_or_default()) } td.num { "–" } td.num { "–" } td.num { (series.counts.ok) } }
             }
         }))
+        }
     }
 }
 
@@ -80,7 +82,7 @@ fn bar(series: &Series, longest: u64) -> Markup {
         })
         .collect();
     html! {
-        svg.bar viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="The stages of the table below, to scale" {
+        svg.bar viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="Stages to scale; the figures follow" {
             @for (class, at, wide) in places {
                 rect class=(class) x=(format!("{at:.3}")) y="0" width=(format!("{wide:.3}")) height="10" {}
             }
