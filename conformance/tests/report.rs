@@ -61,7 +61,12 @@ async fn a_run_writes_reports_that_keep_to_the_schema_and_hold_no_secret() {
             .iter()
             .all(|one| !one["exchanges"].as_array().unwrap().is_empty())
     );
-    for name in ["report.json", "junit.xml", "report.md"] {
+    let badge = std::fs::read_to_string(folder.path().join("badge.svg")).unwrap();
+    assert!(
+        badge.contains("E2B conformance") && !badge.contains(KEY),
+        "{badge}"
+    );
+    for name in ["report.json", "junit.xml", "report.md", "report.html"] {
         let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
         assert!(!text.contains(KEY), "the key is in {name}");
         assert!(text.contains("process/exit-code"), "{name}");

@@ -17,6 +17,7 @@
 
 pub mod cli;
 pub mod folder;
+pub mod gate;
 pub mod model;
 pub mod probe;
 pub mod render;

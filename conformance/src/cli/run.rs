@@ -14,6 +14,7 @@ use crate::expected::{Expected, Standing};
 use crate::preflight::{self, Found, PreflightError};
 use reports::folder::{self, FolderError};
 use reports::model::{Environment, Tag, Tool, Version};
+use reports::render;
 
 use crate::report::{Conformance, Outcome, Report, Status, profiles};
 use crate::reports::{console, junit, markdown};
@@ -69,7 +70,7 @@ pub struct Args {
     /// SHOULD and MAY failures make the run red too.
     #[arg(long)]
     strict: bool,
-    /// Folder for report.json, junit.xml and report.md.
+    /// Folder for report.json, report.html, report.md, junit.xml and badge.svg.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -311,7 +312,9 @@ fn finish(report: &Report, args: &Args) -> ExitCode {
 fn write(report: &Report, out: &std::path::Path) -> Result<(), FolderError> {
     folder::write(out, report)?;
     folder::write_file(out, "junit.xml", &junit::xml(report))?;
-    folder::write_file(out, "report.md", &markdown::page(report))
+    folder::write_file(out, "report.md", &markdown::page(report))?;
+    folder::write_file(out, "report.html", &render::conformance_page(report))?;
+    folder::write_file(out, "badge.svg", &render::conformance::badge(&report.body))
 }
 
 fn bar(total: usize) -> ProgressBar {

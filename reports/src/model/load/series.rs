@@ -65,6 +65,19 @@ pub enum Clock {
     FirstCode,
 }
 
+impl Clock {
+    /// Its name in figures and files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Ready => "ready",
+            Self::FirstExec => "first_exec",
+            Self::FirstCode => "first_code",
+        }
+    }
+}
+
 /// Unit of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Unit {

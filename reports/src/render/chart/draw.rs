@@ -26,6 +26,13 @@ pub const BROAD: Size = Size {
     height: 330.0,
     marks: 12,
 };
+/// For a desktop, two side by side.
+pub const HALF: Size = Size {
+    class: "broad",
+    width: 530,
+    height: 290.0,
+    marks: 8,
+};
 /// For a phone.
 pub const NARROW: Size = Size {
     class: "narrow",

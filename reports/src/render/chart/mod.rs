@@ -76,6 +76,8 @@ pub struct Plot {
     pub columns: Vec<Column>,
     /// Height for its width: 1 is usual.
     pub tall: f64,
+    /// Whether two stand side by side where there is room.
+    pub half: bool,
 }
 
 /// Colour of the series with this index.
@@ -97,7 +99,7 @@ pub fn figure(plot: &Plot, caption: &str, legend: &[(String, &str)]) -> Markup {
         figure {
             figcaption { (short(caption)) }
             (keys(legend))
-            (PreEscaped(draw::svg(plot, draw::BROAD, caption)))
+            (PreEscaped(draw::svg(plot, if plot.half { draw::HALF } else { draw::BROAD }, caption)))
             (PreEscaped(draw::svg(plot, draw::NARROW, caption)))
         }
     }

@@ -117,6 +117,7 @@ fn spectrum(unit: &'static str, group: &[&&Series]) -> Plot {
         lines,
         columns: Vec::new(),
         tall: 1.1,
+        half: false,
     }
 }
 
@@ -162,7 +163,7 @@ fn found<'a>(all: &'a [Series], axis: &str) -> Vec<Sweep<'a>> {
     sweeps
         .map(|((metric, clock, _), mut points)| {
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let clock = clock.map(super::series::clock).unwrap_or_default();
+            let clock = clock.map(Clock::name).unwrap_or_default();
             (format!("{metric} {clock}").trim().to_owned(), points)
         })
         .collect()
@@ -218,6 +219,7 @@ fn swept(axis: &str, points: &[(f64, &Series)]) -> Plot {
         lines,
         columns: Vec::new(),
         tall: 1.0,
+        half: false,
     }
 }
 
@@ -265,6 +267,7 @@ fn latency(unit: Unit, timeline: &[Interval]) -> Plot {
         lines,
         columns: Vec::new(),
         tall: 0.85,
+        half: true,
     }
 }
 
@@ -295,6 +298,7 @@ fn outcomes(timeline: &[Interval]) -> Plot {
         lines: Vec::new(),
         columns: timeline.iter().map(column).collect(),
         tall: 0.85,
+        half: true,
     }
 }
 

@@ -138,6 +138,7 @@ fn curve(rows: &[&DensityRow]) -> Plot {
         lines,
         columns: Vec::new(),
         tall: 1.0,
+        half: false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::model::load::{Clock, Method, Series, Unit};
+use crate::model::load::{Method, Series, Unit};
 use crate::render::page::{stacked, table};
 use crate::render::text::{line, mib, ms, short, whole};
 use crate::stats::quantile::{Estimate, Quantile};
@@ -24,19 +24,9 @@ pub(super) fn unit(unit: Unit) -> &'static str {
     }
 }
 
-/// The clock as it is named in text.
-pub(super) fn clock(clock: Clock) -> &'static str {
-    match clock {
-        Clock::Accepted => "accepted",
-        Clock::Ready => "ready",
-        Clock::FirstExec => "first_exec",
-        Clock::FirstCode => "first_code",
-    }
-}
-
 /// Metric, clock and conditions on one line.
 pub(super) fn conditions(series: &Series) -> String {
-    let clock = series.clock.map(clock).map(str::to_owned);
+    let clock = series.clock.map(|clock| clock.name().to_owned());
     let conditions = series
         .dimensions
         .iter()
