@@ -1,5 +1,12 @@
 //! The shipped program as a gate: folders in, exit codes out.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "made-up readings of milliseconds"
+)]
+
 mod common;
 
 use std::path::Path;

@@ -190,5 +190,8 @@ fn writes_where_it_is_told_for_a_look() {
         }
         let all = [loaded("sweep", AnyReport::Load(Box::new(common::load())))];
         reports::render::write(&all, &std::path::Path::new(&dir).join("load")).unwrap();
+        // What the browser's tests are given: tests/browser/made-up/sweep.
+        let made_up = serde_json::to_string(&common::load()).unwrap() + "\n";
+        reports::folder::write_file(std::path::Path::new(&dir), "sweep.json", &made_up).unwrap();
     }
 }

@@ -7,6 +7,7 @@
 //!  request ──► front: names a sandbox (Host or E2b-Sandbox-* headers)?
 //!                │ no                          │ yes
 //!               api: create, list, lifetime   proxy ──► agent (49983): process, filesystem, files
+//!                                                  ├──► interpreter (49999): contexts and cells
 //!                                                  └──► service: the echo server of the suite
 //! ```
 
@@ -20,6 +21,9 @@ mod agent;
 mod api;
 mod faults;
 mod front;
+mod image;
+mod interpreter;
+mod life;
 mod proxy;
 mod reply;
 mod service;

@@ -9,7 +9,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::agent::process::Process;
+use crate::agent::watch::Watch;
+use crate::api::logs::Entry;
 use crate::faults::FAULTS;
+use crate::image::Snapshot;
+use crate::interpreter::Interpreter;
+use crate::life::{self, Life};
 use crate::service::Service;
 use crate::tree::Tree;
 
@@ -24,6 +29,10 @@ pub struct World {
     serial: AtomicU64,
     /// Living sandboxes by id.
     pub sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
+    /// Snapshots, oldest first.
+    pub snapshots: Mutex<Vec<Arc<Snapshot>>>,
+    /// Variables of all contexts; only a fault writes here.
+    pub leaked_variables: Mutex<BTreeMap<String, Value>>,
     /// Idempotency keys: the request's body and the answer's.
     pub keys: Mutex<BTreeMap<String, (Value, Value)>>,
 }
@@ -34,6 +43,8 @@ impl World {
             fault,
             serial: AtomicU64::new(1),
             sandboxes: Mutex::default(),
+            snapshots: Mutex::default(),
+            leaked_variables: Mutex::default(),
             keys: Mutex::default(),
         }
     }
@@ -71,7 +82,10 @@ impl World {
         };
         let mut all = lock(&self.sandboxes);
         let sandbox = Arc::clone(all.get(id)?);
-        if Timestamp::now() > *lock(&sandbox.end) && !self.on("never-expires") {
+        let over = Timestamp::now() > *lock(&sandbox.end) && !sandbox.life.waits(self);
+        if over && let Some(memory) = sandbox.life.at_end(self) {
+            life::pause(self, &sandbox, memory);
+        } else if over && !self.on("never-expires") {
             all.remove(id);
             sandbox.die();
             return None;
@@ -97,9 +111,13 @@ pub struct Sandbox {
     pub envs: BTreeMap<String, String>,
     pub started: Timestamp,
     pub end: Mutex<Timestamp>,
-    pub tree: Mutex<Tree>,
+    pub life: Life,
+    pub tree: Arc<Mutex<Tree>>,
+    pub logs: Mutex<Vec<Entry>>,
     pub processes: Mutex<BTreeMap<u32, Arc<Process>>>,
     pub services: Mutex<BTreeMap<u16, Arc<Service>>>,
+    pub watchers: Mutex<BTreeMap<String, Watch>>,
+    pub interpreter: Interpreter,
     /// What an earlier command left in the environment; only a fault writes here.
     pub leaked: Mutex<BTreeMap<String, String>>,
     dead: watch::Sender<bool>,
@@ -116,6 +134,8 @@ pub struct Plan {
     pub metadata: Value,
     pub envs: BTreeMap<String, String>,
     pub timeout: i64,
+    pub life: Life,
+    pub tree: Arc<Mutex<Tree>>,
 }
 
 impl Sandbox {
@@ -131,13 +151,26 @@ impl Sandbox {
             envs: plan.envs,
             started: now,
             end: Mutex::new(after(now, plan.timeout)),
-            tree: Mutex::new(Tree::new()),
+            life: plan.life,
+            tree: plan.tree,
+            logs: Mutex::default(),
             processes: Mutex::default(),
             services: Mutex::default(),
+            watchers: Mutex::default(),
+            interpreter: Interpreter::default(),
             leaked: Mutex::default(),
             dead: watch::Sender::new(false),
             next_pid: AtomicU32::new(500),
         }
+    }
+
+    /// Writes an entry of the log.
+    pub fn log(&self, level: &'static str, message: &str) {
+        lock(&self.logs).push(Entry {
+            at: Timestamp::now(),
+            level,
+            message: message.to_owned(),
+        });
     }
 
     pub fn pid(&self) -> u32 {

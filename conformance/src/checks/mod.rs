@@ -7,10 +7,15 @@ mod auth;
 mod errors;
 mod files;
 mod filesystem;
+mod interpreter;
 mod lifecycle;
+mod metrics;
+mod pause;
 mod process;
 mod proxy;
 mod pty;
+mod snapshot;
+mod watch;
 
 use crate::check::Check;
 
@@ -24,8 +29,13 @@ pub fn all() -> Vec<Check> {
         process::all(),
         pty::CHECKS.to_vec(),
         filesystem::all(),
+        watch::all(),
         files::all(),
         proxy::all(),
+        interpreter::all(),
+        pause::all(),
+        snapshot::all(),
+        metrics::all(),
     ]
     .concat()
 }

@@ -40,7 +40,10 @@ pub struct Args {
     /// Template of the sandboxes that are made [default: base]. It needs a shell and python3.
     #[arg(long)]
     template: Option<String>,
-    /// A TOML file with url, api-key, sandbox-url, domain, template, patience, unsupported; flags go before it.
+    /// Template with the code interpreter [default: code-interpreter-v1].
+    #[arg(long)]
+    interpreter_template: Option<String>,
+    /// A TOML file with url, api-key, sandbox-url, domain, template, interpreter-template, patience, unsupported; flags go before it.
     #[arg(long)]
     config: Option<PathBuf>,
     /// Only these areas; may be repeated.
@@ -108,6 +111,10 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
     file.sandbox_url = args.sandbox_url.clone().or(file.sandbox_url);
     file.domain = args.domain.clone().or(file.domain);
     file.template = args.template.clone().or(file.template);
+    file.interpreter_template = args
+        .interpreter_template
+        .clone()
+        .or(file.interpreter_template);
     file.patience = args.patience.or(file.patience);
     file.unsupported.extend(args.unsupported.clone());
     let target = file.target().map_err(|error| error.to_string())?;
@@ -175,6 +182,10 @@ fn pointed(target: &Target) -> Vec<String> {
         ("--url", target.url.clone()),
         (flag, door),
         ("--template", target.template.clone()),
+        (
+            "--interpreter-template",
+            target.interpreter_template.clone(),
+        ),
         ("--patience", target.patience.to_string()),
     ] {
         words.extend([flag.to_owned(), value]);

@@ -1,6 +1,12 @@
 //! Reports made up for tests: a load report that has everything, and strings that a hostile target would send.
 
 #![allow(dead_code, reason = "each test program uses its part")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "made-up readings of milliseconds"
+)]
 
 use std::collections::BTreeMap;
 

@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::connect::Failure;
 use super::shell::{self, Shell};
 use super::{User, resolved};
+use crate::image::Frozen;
 use crate::tree::Kind;
 use crate::world::{Sandbox, World, lock};
 
@@ -36,9 +37,22 @@ pub struct Process {
     pub signal: watch::Sender<Option<&'static str>>,
     input: Mutex<Option<mpsc::UnboundedSender<Vec<u8>>>>,
     input_enabled: bool,
+    who: User,
+    /// The start request, and all input since: what a clone does again.
+    body: Value,
+    given: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Process {
+    pub fn frozen(&self) -> Frozen {
+        Frozen {
+            pid: self.pid,
+            who: self.who.clone(),
+            body: self.body.clone(),
+            given: lock(&self.given).clone(),
+        }
+    }
+
     pub fn tell(&self, event: Event) {
         let _ = self.events.send(event);
     }
@@ -47,6 +61,9 @@ impl Process {
 /// Environment of all processes.
 pub fn globals(w: &World, sandbox: &Sandbox) -> BTreeMap<String, String> {
     let mut envs = sandbox.envs.clone();
+    if sandbox.life.env_lost() {
+        envs.clear();
+    }
     if !w.on("no-sandbox-env") {
         envs.insert("E2B_SANDBOX".to_owned(), "true".to_owned());
     }
@@ -135,6 +152,30 @@ pub fn start(
     who: &User,
     body: &Value,
 ) -> Result<(Arc<Process>, broadcast::Receiver<Event>), Failure> {
+    sandbox.log("info", "process started");
+    begun(w, sandbox, who, body, sandbox.pid())
+}
+
+/// Does a process of a clone again.
+pub fn revive(w: &Arc<World>, sandbox: &Arc<Sandbox>, frozen: &Frozen) {
+    let begun = begun(w, sandbox, &frozen.who, &frozen.body, frozen.pid);
+    if let Ok((process, _)) = begun
+        && let Some(sender) = lock(&process.input).as_ref()
+    {
+        lock(&process.given).clone_from(&frozen.given);
+        for bytes in &frozen.given {
+            let _ = sender.send(bytes.clone());
+        }
+    }
+}
+
+fn begun(
+    w: &Arc<World>,
+    sandbox: &Arc<Sandbox>,
+    who: &User,
+    body: &Value,
+    pid: u32,
+) -> Result<(Arc<Process>, broadcast::Receiver<Event>), Failure> {
     let config = body["process"].clone();
     let cmd = config["cmd"].as_str().unwrap_or("").to_owned();
     if !shell::known(&cmd) && !w.on("missing-binary-starts") {
@@ -166,7 +207,7 @@ pub fn start(
     };
     let (events, receiver) = broadcast::channel(BACKLOG);
     let process = Arc::new(Process {
-        pid: sandbox.pid(),
+        pid,
         config: config.clone(),
         tag: body["tag"]
             .as_str()
@@ -178,6 +219,9 @@ pub fn start(
         signal: watch::Sender::new(None),
         input: Mutex::new(enabled.then_some(input)),
         input_enabled: enabled,
+        who: who.clone(),
+        body: body.clone(),
+        given: Mutex::default(),
     });
     lock(&sandbox.processes).insert(process.pid, Arc::clone(&process));
     let envs = environment(w, sandbox, who, &config);
@@ -293,6 +337,7 @@ pub fn input(w: &World, process: &Process, input: &Value) -> Result<(), Failure>
         .as_ref()
         .filter(|_| !w.on("stdin-dropped"))
     {
+        lock(&process.given).push(bytes.clone());
         let _ = sender.send(bytes);
     }
     Ok(())

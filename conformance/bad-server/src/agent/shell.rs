@@ -23,7 +23,7 @@ use crate::world::{Sandbox, World, lock};
 /// Programs that there are.
 const PROGRAMS: &[&str] = &[
     "bash", "sh", "echo", "printf", "cat", "pwd", "whoami", "id", "true", "false", "sleep",
-    "printenv", "kill", "touch", "mkdir", "ln", "chmod", "rm", "test", "stty", "python3",
+    "printenv", "date", "kill", "touch", "mkdir", "ln", "chmod", "rm", "test", "stty", "python3",
 ];
 
 /// Whether a program is there: by name, or in `/bin` or `/usr/bin`.
@@ -60,6 +60,8 @@ pub struct Shell {
     envs: BTreeMap<String, String>,
     cwd: String,
     input: mpsc::UnboundedReceiver<Vec<u8>>,
+    /// Input that `read` has not used yet.
+    held: Vec<u8>,
     last: i32,
     ended: Option<i32>,
 }
@@ -84,6 +86,7 @@ impl Shell {
             envs,
             cwd,
             input,
+            held: Vec::new(),
             last: 0,
             ended: None,
         }
@@ -154,6 +157,7 @@ impl Shell {
                         envs: self.envs.clone(),
                         cwd: self.cwd.clone(),
                         input,
+                        held: Vec::new(),
                         last: 0,
                         ended: None,
                     };
@@ -251,10 +255,27 @@ impl Shell {
                     }
                     0
                 }
+                ("read", [name]) => self.read(name).await,
                 ("python3", [file, args @ ..]) => self.serve(file, args).await,
                 (name, args) => self.simple(name, args, out),
             }
         })
+    }
+
+    /// `read`: a line of input into a variable.
+    async fn read(&mut self, name: &str) -> i32 {
+        loop {
+            if let Some(at) = self.held.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.held.drain(..=at).collect();
+                let value = String::from_utf8_lossy(&line[..at]).into_owned();
+                self.envs.insert(name.to_owned(), value);
+                return 0;
+            }
+            match self.input.recv().await {
+                Some(bytes) => self.held.extend(bytes),
+                None => return 1,
+            }
+        }
     }
 
     /// Programs that end at once.
@@ -272,6 +293,7 @@ impl Shell {
                 self.write(out, &printed(format, rest));
                 0
             }
+            ("date", ["+%s"]) => say(format!("{}\n", self.sandbox.life.clock().as_second())),
             ("pwd", []) => say(format!("{}\n", self.cwd)),
             ("whoami", []) | ("id", ["-un"]) => say(format!("{}\n", self.who.name)),
             ("printenv", [name]) => match self.envs.get(*name) {
@@ -322,9 +344,7 @@ impl Shell {
             ("ln", ["-s", to, path]) => tree.link(to, &self.path(path), &self.who.name),
             ("chmod", [mode, file]) => {
                 let mode = u32::from_str_radix(mode, 8).unwrap_or(0o644);
-                if let Some(node) = tree.get_mut(&self.path(file)) {
-                    node.mode = mode;
-                }
+                tree.chmod(&self.path(file), mode);
             }
             ("rm", ["-f" | "-rf", file]) => tree.remove(&self.path(file)),
             ("test", ["-e", file]) => return i32::from(tree.get(&self.path(file)).is_none()),

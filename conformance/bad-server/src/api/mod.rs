@@ -1,9 +1,16 @@
 //! The control API.
 
 mod create;
+mod fork;
 mod life;
 mod list;
+pub mod logs;
+mod metrics;
+mod pause;
 mod shape;
+mod snapshots;
+
+use std::sync::Arc;
 
 use axum::body::to_bytes;
 use axum::extract::Request;
@@ -42,7 +49,7 @@ impl Call {
     }
 }
 
-pub async fn answer(w: &World, request: Request) -> Response {
+pub async fn answer(w: &Arc<World>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let chunked = head.headers.contains_key("transfer-encoding");
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
@@ -98,7 +105,7 @@ fn authorized(w: &World, call: &Call) -> Option<Response> {
     Some(error(w, 401, "the API key is missing or not valid"))
 }
 
-fn routed(w: &World, call: &Call) -> Response {
+fn routed(w: &Arc<World>, call: &Call) -> Response {
     let parts: Vec<&str> = call.path.trim_start_matches('/').split('/').collect();
     let method = call.method.as_str();
     match (method, parts.as_slice()) {
@@ -107,7 +114,7 @@ fn routed(w: &World, call: &Call) -> Response {
         ("POST", ["v2", "sandboxes"]) => error(w, 405, "method not allowed"),
         ("GET", ["sandboxes"]) if !w.on("list-v1-missing") => list::v1(w, call),
         ("GET", ["v2", "sandboxes"]) => list::v2(w, call),
-        ("GET", ["sandboxes", id]) => life::detail(w, id),
+        ("GET", ["sandboxes", id]) if *id != "metrics" => life::detail(w, id),
         ("DELETE", ["sandboxes", id]) => life::kill(w, id),
         ("POST", ["sandboxes", id, "timeout"]) => life::timeout(w, call, id),
         ("POST", ["sandboxes", id, "refreshes"]) if !w.on("refresh-missing") => {
@@ -117,6 +124,18 @@ fn routed(w: &World, call: &Call) -> Response {
             life::connect(w, call, id, true)
         }
         ("POST", ["v2", "sandboxes", id, "connect"]) => life::connect(w, call, id, false),
+        ("POST", ["sandboxes", id, "pause"]) => pause::pause(w, call, id),
+        ("POST", ["sandboxes", id, "resume"]) if !w.on("old-resume-missing") => {
+            pause::resume(w, call, id)
+        }
+        ("POST", ["sandboxes", id, "snapshots"]) => snapshots::take(w, call, id),
+        ("GET", ["snapshots"]) => snapshots::list(w, call),
+        ("DELETE", ["templates", id]) => snapshots::delete_template(w, id),
+        ("POST", ["sandboxes", id, "fork"]) => fork::fork(w, call, id),
+        ("GET", ["sandboxes", "metrics"]) => metrics::many(w, call),
+        ("GET", ["sandboxes", id, "metrics"]) => metrics::one(w, call, id),
+        ("GET", ["sandboxes", id, "logs"]) => logs::v1(w, call, id),
+        ("GET", ["v2", "sandboxes", id, "logs"]) => logs::v2(w, call, id),
         _ if w.on("unknown-route-html") => bare(404, "text/html", "<h1>404</h1>"),
         _ => error(w, 404, "there is no such route"),
     }

@@ -41,6 +41,9 @@ pub const NARROW: Size = Size {
     marks: 5,
 };
 
+/// Points of a line.
+type Points = Vec<(f64, f64)>;
+
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 /// The chart, with `label` for those who don't see it.
@@ -186,7 +189,7 @@ fn thinned(axis: &Axis, number: usize) -> Vec<(f64, String)> {
 }
 
 /// The part of a line that is sure, and the faint one, which begins where the other ends.
-fn split(line: &Line) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
+fn split(line: &Line) -> (Points, Points) {
     let Some(from) = line.faint_from else {
         return (line.points.clone(), Vec::new());
     };

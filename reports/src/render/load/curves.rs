@@ -137,11 +137,13 @@ pub(super) fn sweeps(all: &[Series]) -> Markup {
     }
 }
 
+/// A title, and series by the value that they differ in.
 type Sweep<'a> = (String, Vec<(f64, &'a Series)>);
+/// What series of one sweep have in common: metric, clock and the other conditions.
+type Common<'a> = (String, Option<Clock>, Vec<(&'a str, &'a str)>);
 
 fn found<'a>(all: &'a [Series], axis: &str) -> Vec<Sweep<'a>> {
-    let mut sweeps: BTreeMap<(String, Option<Clock>, Vec<(&str, &str)>), Vec<(f64, &Series)>> =
-        BTreeMap::new();
+    let mut sweeps: BTreeMap<Common<'_>, Vec<(f64, &Series)>> = BTreeMap::new();
     for series in all {
         let at = series
             .dimensions
