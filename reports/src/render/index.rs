@@ -18,14 +18,20 @@ const SERIES: usize = 4;
 pub fn main(reports: &[Loaded]) -> Markup {
     html! {
         h2.hidden { "Runs" }
-        div.cards {
+        div.cards.first {
             @for loaded in reports {
                 @match &loaded.report {
                     AnyReport::Load(report) => { (card(report, &loaded.name, &report.body.scenario, figures(&report.body.series, report.body.comparisons.iter().map(|one| one.finding.verdict)))) }
                     AnyReport::Peers(report) => { (card(report, &loaded.name, "peers", figures(&report.body.series, report.body.comparisons.iter().map(|one| one.finding.verdict)))) }
                     AnyReport::Conformance(report) => { (card(report, &loaded.name, "conformance", {
                         let (passed, all) = (report.body.count(Status::Pass), report.body.results.len());
-                        html! { p.figure { b { (percent(passed, all)) } " of checks pass " span.dim { (passed) " of " (all) } } }
+                        let red = report.body.red(false).len();
+                        html! {
+                            p { @if red == 0 { span.pill.pass { "✓ green" } } @else { span.pill.fail { "✕ red: " (red) } } }
+                            p.figure { b { (percent(passed, all)) } " of checks pass " span.dim { (passed) " of " (all) } }
+                            (super::conformance::share_of_all(&report.body))
+                            p.dim { (report.body.covered) " of " (report.body.requirements) " requirements have a check" }
+                        }
                     })) }
                     AnyReport::Verdicts(report) => { (card(report, &loaded.name, "agents", {
                         let all = || report.body.agents.iter().flat_map(|agent| &agent.verdicts);
@@ -67,7 +73,7 @@ fn figures(series: &[Series], verdicts: impl Iterator<Item = Verdict>) -> Markup
     }
     html! {
         @if !series.is_empty() {
-            dl {
+            dl.headlines {
                 @for one in series.iter().take(SERIES) {
                     dt { (short(&one.name)) }
                     dd { (load::headline(one)) }

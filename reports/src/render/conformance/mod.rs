@@ -125,6 +125,14 @@ pub fn main(columns: &[Column<'_>]) -> Markup {
     }
 }
 
+/// All checks of a report as one bar.
+pub(crate) fn share_of_all(body: &Conformance) -> Markup {
+    summary::bar(
+        &summary::all(body.results.iter().map(|one| one.status)),
+        "all checks",
+    )
+}
+
 /// The word for a status, and a mark that does not rely on colour.
 pub(crate) fn mark(status: Option<Status>) -> (&'static str, &'static str, &'static str) {
     match status {

@@ -35,7 +35,7 @@ fn card(column: &Column<'_>) -> Markup {
                 @if report.interrupted { " " span.pill.untestable { "interrupted: results are missing" } }
             }
             p.figure { b { (percent(passed, musts)) } " of core checks pass " span.dim { (passed) " of " (musts) } }
-            (bar(&all(body.results.iter().map(|one| one.status)), "all checks"))
+            (super::share_of_all(body))
             p.counts {
                 @for (status, number) in [
                     ("passed", of(Status::Pass)), ("failed", of(Status::Fail)), ("unsupported", of(Status::Unsupported)),
@@ -139,14 +139,14 @@ fn share(counts: Counts, what: &str) -> Markup {
     }
 }
 
-fn all(statuses: impl Iterator<Item = Status>) -> Counts {
+pub(super) fn all(statuses: impl Iterator<Item = Status>) -> Counts {
     let mut counts = Counts::default();
     statuses.for_each(|status| counts.add(status));
     counts
 }
 
 /// Shares side by side, as wide as there is room.
-fn bar(counts: &Counts, what: &str) -> Markup {
+pub(super) fn bar(counts: &Counts, what: &str) -> Markup {
     let parts = [
         ("pass", counts.pass),
         ("fail", counts.fail),

@@ -43,11 +43,16 @@ pub(super) fn conditions(series: &Series) -> String {
 /// The quantiles that count, on one line.
 pub(crate) fn headline(series: &Series) -> Markup {
     let failed = series.counts.failed();
+    let shown = series
+        .quantiles
+        .iter()
+        .filter(|one| Quantile::SHOWN.contains(&one.quantile));
     html! {
-        @for found in series.quantiles.iter().filter(|one| Quantile::SHOWN.contains(&one.quantile)) {
-            (found.quantile) " " b { (value(series.unit, found.value)) } @if !found.supported { "*" } " "
+        @for found in shown {
+            span.q { (found.quantile) " " b { (value(series.unit, found.value)) } @if !found.supported { "*" } } " "
         }
-        span.dim { (unit(series.unit)) ", n " (whole(series.counts.ok)) @if failed > 0 { ", " (whole(failed)) " failed" } }
+        span.dim { (unit(series.unit)) ", n " (whole(series.counts.ok)) }
+        @if failed > 0 { " " span.error { (whole(failed)) " failed" } }
     }
 }
 
