@@ -9,10 +9,13 @@ def charts(page) -> list[dict]:
         const boxes = texts.map((text) => text.getBoundingClientRect());
         const clash = boxes.some((a, i) => boxes.some((b, k) => k > i
           && a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 2 && b.top < a.bottom - 2));
+        const frame = svg.getBoundingClientRect();
+        const cut = boxes.some((box) => box.left < frame.left || box.right > frame.right || box.bottom > frame.bottom);
         return {
           kind: svg.classList[1],
           px: Math.min(...texts.map((text) => parseFloat(text.getAttribute('font-size')) * scale)),
           clash,
+          cut,
           drawn: svg.querySelectorAll('polyline, rect, circle').length,
           strokes: [...new Set([...svg.querySelectorAll('polyline')].map((line) => getComputedStyle(line).stroke))],
         };
@@ -28,6 +31,7 @@ def test_charts_are_drawn_for_the_width(show, width, scheme):
     for chart in found:
         assert chart["px"] >= 9.5, "text too small to read"
         assert not chart["clash"], "labels on one another"
+        assert not chart["cut"], "a label beyond the chart"
         assert chart["drawn"] > 3
 
 

@@ -71,7 +71,7 @@ fn draw(plot: &Plot, size: Size, area: &DrawingArea<SVGBackend<'_>, Shift>) -> D
     let marks = thinned(&plot.x, size.marks);
     let mut chart = ChartBuilder::on(area)
         .margin(6 * FINE)
-        .margin_right(14 * FINE)
+        .margin_right(24 * FINE)
         .x_label_area_size(38 * FINE)
         .y_label_area_size(56 * FINE)
         .build_cartesian_2d(range(&plot.x, &marks), range(&plot.y, &plot.y.marks))?;
