@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+pub use reports::model::conformance::Exchange;
 
 use crate::redact::Secrets;
 use crate::wire::http1::{HttpError, Opened};
@@ -14,28 +14,6 @@ use crate::wire::request::Request;
 const BODY: usize = 2_048;
 /// Exchanges of a check that are kept: its first and its last ones.
 const EXCHANGES: usize = 24;
-
-/// One request and what came of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Exchange {
-    /// Method, address and path.
-    pub request: String,
-    /// `name: value` lines.
-    pub request_headers: Vec<String>,
-    /// Body, cut.
-    pub request_body: String,
-    /// Status; none without an answer.
-    pub status: Option<u16>,
-    /// `name: value` lines.
-    pub response_headers: Vec<String>,
-    /// Body, cut.
-    pub response_body: String,
-    /// Why there was no answer.
-    pub error: Option<String>,
-    /// Milliseconds from the request to the end of the answer, or to its head where it is a stream.
-    pub ms: f64,
-}
 
 /// Takes down the exchanges of one check.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@
 //!        │ run by
 //!  runner ──► target     one context per check: client, evidence, sandboxes to clean up
 //!        │ yields
-//!  report ──► reports/   console, JSON, JUnit, Markdown
+//!  report ──► reports/   console, JUnit, Markdown; JSON, HTML and badge by the crate `reports`
 //! ```
 //!
 //! The suite knows the interface from its documents and from what clients send, never from a server's source: its types

@@ -51,6 +51,8 @@ pub struct Target {
     pub outside: Outside,
     /// Address of the API for the content of volumes, where it is not where the API says or is.
     pub volume_url: Option<String>,
+    /// The words that say how connections are made and what is outside, as they are typed.
+    pub options: Vec<String>,
 }
 
 /// The same from a file; flags and environment go before it.
@@ -120,11 +122,37 @@ pub enum TargetError {
 }
 
 impl TargetFile {
+    /// The words for what is not the default.
+    fn options(&self) -> Vec<String> {
+        let ca = self.ca.iter().map(|path| path.display().to_string());
+        let all = [
+            ("--ca", ca.collect()),
+            ("--resolve", self.resolve.clone()),
+            ("--outside", self.outside.clone().into_iter().collect()),
+            (
+                "--outside-names",
+                self.outside_names.clone().into_iter().collect(),
+            ),
+            (
+                "--volume-url",
+                self.volume_url.clone().into_iter().collect(),
+            ),
+        ];
+        all.into_iter()
+            .flat_map(|(flag, values): (_, Vec<String>)| {
+                values
+                    .into_iter()
+                    .flat_map(move |value| [flag.to_owned(), value])
+            })
+            .collect()
+    }
+
     /// The target, if enough is said.
     ///
     /// # Errors
     /// See [`TargetError`].
     pub fn target(self) -> Result<Target, TargetError> {
+        let options = self.options();
         let url = address(&self.url.ok_or(TargetError::NoUrl)?)?;
         let api_key = self
             .api_key
@@ -157,6 +185,7 @@ impl TargetFile {
             patience,
             unsupported: self.unsupported,
             way,
+            options,
             outside: Outside::read(self.outside.as_deref(), self.outside_names.as_deref())?,
             volume_url: self.volume_url.as_deref().map(address).transpose()?,
         })

@@ -67,8 +67,8 @@ async fn after_an_interrupt_no_sandbox_is_left_and_what_was_done_is_written() {
     let json = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
     let report: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(report["interrupted"], true);
-    assert_eq!(report["left_behind"], serde_json::json!([]));
-    let results = report["results"].as_array().unwrap();
+    assert_eq!(report["body"]["left_behind"], serde_json::json!([]));
+    let results = report["body"]["results"].as_array().unwrap();
     let ended: Vec<&str> = results
         .iter()
         .filter_map(|one| one["check"].as_str())

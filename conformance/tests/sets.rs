@@ -41,7 +41,7 @@ async fn a_later_check_is_shown_and_not_scored() {
     assert!(text.contains("1 checks are not of the set"), "{text}");
     let json = std::fs::read_to_string(folder.path().join("report.json")).unwrap();
     assert!(json.contains("\"standing\": \"unscored\""), "{json}");
-    assert!(json.contains("--set 2026-11-25-first-areas"), "{json}");
+    assert!(json.contains("2026-11-25-first-areas"), "{json}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -281,9 +281,14 @@ async fn started(w: &Arc<World>, image: Image, body: &Value) -> Result<Image, St
         if !is_ready {
             return Err("it was not ready in time".to_owned());
         }
+        // A server that is about to listen goes on to do so in what is restored from a real snapshot.
+        for _ in 0..TRIES {
+            if !lock(&sandbox.services).is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
-    // A server that is about to listen is in the snapshot of a real machine, too.
-    tokio::time::sleep(Duration::from_millis(100)).await;
     let services = lock(&sandbox.services)
         .iter()
         .map(|(port, service)| (*port, service.loopback))

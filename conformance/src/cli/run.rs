@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -12,7 +12,11 @@ use super::{HARNESS, INTERRUPTED, NO_TARGET, RED, USAGE, refuse, show};
 use crate::context::{Context, Run, unique};
 use crate::expected::{Expected, Standing};
 use crate::preflight::{self, Found, PreflightError};
-use crate::report::{FORMAT, Outcome, Report, Status, Tested, profiles};
+use reports::folder::{self, FolderError};
+use reports::model::{Environment, Tag, Tool, Version};
+use reports::render;
+
+use crate::report::{Conformance, Outcome, Report, Status, profiles};
 use crate::reports::{console, junit, markdown};
 use crate::requirements::List;
 use crate::runner::{Plan, Selection, run_all};
@@ -82,10 +86,13 @@ pub struct Args {
     /// Score only the checks of this frozen set; the others are run and shown. See `list --sets`.
     #[arg(long)]
     set: Option<String>,
+    /// What the target is called in reports.
+    #[arg(long)]
+    name: Option<String>,
     /// SHOULD and MAY failures make the run red too.
     #[arg(long)]
     strict: bool,
-    /// Folder for report.json, junit.xml and report.md.
+    /// Folder for report.json, report.html, report.md, junit.xml and badge.svg.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -134,7 +141,6 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
     file.outside = args.outside.clone().or(file.outside);
     file.outside_names = args.outside_names.clone().or(file.outside_names);
     file.volume_url = args.volume_url.clone().or(file.volume_url);
-    let ways = ways(&file);
     let target = file.target().map_err(|error| error.to_string())?;
     for area in &args.profile {
         if !list.areas.iter().any(|known| known.id == area) {
@@ -174,10 +180,7 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
         None => None,
         Some(name) => Some(sets::named(name, known).map_err(|error| error.to_string())?),
     };
-    let mut rerun = rerun(&target, &ways);
-    if let Some(set) = &set {
-        rerun.push_str(&format!(" --set {}", set.name));
-    }
+    let rerun = rerun(&target);
     Ok((
         target,
         Plan {
@@ -190,48 +193,72 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
     ))
 }
 
-/// The options that say how connections are made, as they are typed.
-fn ways(file: &TargetFile) -> String {
-    let ca = file
-        .ca
-        .iter()
-        .map(|path| format!(" --ca {}", path.display()));
-    let resolve = file.resolve.iter().map(|one| format!(" --resolve '{one}'"));
-    let more = [
-        ("outside", &file.outside),
-        ("outside-names", &file.outside_names),
-        ("volume-url", &file.volume_url),
-    ];
-    let more = more
-        .into_iter()
-        .filter_map(|(name, value)| Some(format!(" --{name} {}", value.as_ref()?)));
-    ca.chain(resolve).chain(more).collect()
+/// The command without what it selects and without the key, which comes from the environment.
+fn rerun(target: &Target) -> String {
+    format!(
+        "E2B_API_KEY=… {}",
+        reports::model::command_line(&pointed(target))
+    )
 }
 
-/// The command without the key, which comes from the environment.
-fn rerun(target: &Target, ways: &str) -> String {
-    let door = match &target.door {
-        Door::Shared { url, .. } => format!("--sandbox-url {url}"),
+/// The words that point the program at a target.
+fn pointed(target: &Target) -> Vec<String> {
+    let (flag, door) = match &target.door {
+        Door::Shared { url, .. } => ("--sandbox-url", url.clone()),
         Door::Names {
             scheme,
             port,
             domain,
         } => {
             let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-            format!("--domain {scheme}://{domain}{port}")
+            ("--domain", format!("{scheme}://{domain}{port}"))
         }
     };
-    format!(
-        "E2B_API_KEY=… e2b-conformance run --url {} {door}{ways} --template {} --interpreter-template {} --patience {}",
-        target.url, target.template, target.interpreter_template, target.patience
-    )
+    let mut words = Vec::from(["e2b-conformance", "run"].map(str::to_owned));
+    for (flag, value) in [
+        ("--url", target.url.clone()),
+        (flag, door),
+        ("--template", target.template.clone()),
+        (
+            "--interpreter-template",
+            target.interpreter_template.clone(),
+        ),
+        ("--patience", target.patience.to_string()),
+    ] {
+        words.extend([flag.to_owned(), value]);
+    }
+    words.extend(target.options.iter().cloned());
+    words
+}
+
+/// All words that make the same run, files and environment taken into account.
+fn command(target: &Target, args: &Args) -> Vec<String> {
+    let mut words = pointed(target);
+    for (flag, values) in [
+        ("--profile", &args.profile),
+        ("--check", &args.check),
+        ("--unsupported", &target.unsupported),
+    ] {
+        for value in values {
+            words.extend([flag.to_owned(), value.clone()]);
+        }
+    }
+    if let Some(path) = &args.expected {
+        words.extend(["--expected".to_owned(), path.display().to_string()]);
+    }
+    if let Some(set) = &args.set {
+        words.extend(["--set".to_owned(), set.clone()]);
+    }
+    words.extend(["--parallel".to_owned(), args.parallel.to_string()]);
+    words.extend(args.quick.then(|| "--quick".to_owned()));
+    words.extend(args.strict.then(|| "--strict".to_owned()));
+    words
 }
 
 async fn ran(list: &List, target: Target, plan: &Plan, args: &Args) -> ExitCode {
     let name = unique();
     let run = Run::new(target, &name);
-    let started = jiff::Timestamp::now().to_string();
-    let since = Instant::now();
+    let started_at = jiff::Timestamp::now();
     let mut results = Vec::new();
     let work = async {
         let found = preflight::look(&Context::new(Arc::clone(&run))).await?;
@@ -266,46 +293,50 @@ async fn ran(list: &List, target: Target, plan: &Plan, args: &Args) -> ExitCode 
     let (found, interrupted) = match ended {
         Some(Err(error @ PreflightError::Ours(_))) => return refuse(HARNESS, &error.to_string()),
         Some(Err(error)) => return refuse(NO_TARGET, &run.secrets.text(&error.to_string())),
-        Some(Ok(found)) => (found, false),
-        None => (
-            Found {
-                envd_version: String::new(),
-            },
-            true,
-        ),
+        Some(Ok(found)) => (Some(found), false),
+        None => (None, true),
     };
     results.sort_by_key(|result: &Outcome| {
         list.checks
             .iter()
             .position(|check| check.id == result.check)
     });
+    let selected = |check| plan.selection.takes(list, check);
     let report = Report {
-        format: FORMAT,
-        suite: env!("CARGO_PKG_VERSION").to_owned(),
+        schema: Version,
+        kind: Tag::default(),
+        tool: Tool::this(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
         run: name,
-        started,
-        seconds: since.elapsed().as_secs_f64(),
-        target: Tested {
+        command: command(&run.target, args),
+        seed: None,
+        started_at,
+        ended_at: jiff::Timestamp::now(),
+        interrupted,
+        target: reports::model::Target {
+            name: args.name.clone(),
             url: run.target.url.clone(),
             template: run.target.template.clone(),
-            envd_version: found.envd_version,
-            unsupported: run.target.unsupported.clone(),
+            versions: found
+                .map(|found| ("envd".to_owned(), found.envd_version))
+                .into_iter()
+                .collect(),
         },
-        reproduce: plan.rerun.clone(),
-        interrupted,
-        requirements: list.requirements().count(),
-        covered: list
-            .requirements()
-            .filter(|one| !one.checks.is_empty())
-            .count(),
-        not_selected: list
-            .checks
-            .iter()
-            .filter(|check| !plan.selection.takes(list, check))
-            .count(),
-        left_behind,
-        profiles: profiles(list, &results),
-        results,
+        environment: Environment {
+            client: Some(reports::probe::machine()),
+            host: None,
+        },
+        body: Conformance {
+            unsupported: run.target.unsupported.clone(),
+            requirements: list.requirements().count(),
+            covered: list
+                .requirements()
+                .filter(|one| !one.checks.is_empty())
+                .count(),
+            not_selected: list.checks.iter().filter(|check| !selected(check)).count(),
+            left_behind,
+            profiles: profiles(list, &results),
+            results,
+        },
     };
     finish(&report, args)
 }
@@ -315,28 +346,27 @@ fn finish(report: &Report, args: &Args) -> ExitCode {
     if let Some(out) = &args.out
         && let Err(error) = write(report, out)
     {
-        return refuse(HARNESS, &format!("{}: {error}", out.display()));
+        return refuse(HARNESS, &error.to_string());
     }
     if report.interrupted {
         return ExitCode::from(INTERRUPTED);
     }
-    if report.count(Status::HarnessError) > 0 {
+    if report.body.count(Status::HarnessError) > 0 {
         return ExitCode::from(HARNESS);
     }
-    if report.red(args.strict).is_empty() {
+    if report.body.red(args.strict).is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(RED)
     }
 }
 
-fn write(report: &Report, out: &std::path::Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(out)?;
-    let mut json = serde_json::to_string_pretty(report).map_err(std::io::Error::other)?;
-    json.push('\n');
-    std::fs::write(out.join("report.json"), json)?;
-    std::fs::write(out.join("junit.xml"), junit::xml(report))?;
-    std::fs::write(out.join("report.md"), markdown::page(report))
+fn write(report: &Report, out: &std::path::Path) -> Result<(), FolderError> {
+    folder::write(out, report)?;
+    folder::write_file(out, "junit.xml", &junit::xml(report))?;
+    folder::write_file(out, "report.md", &markdown::page(report))?;
+    folder::write_file(out, "report.html", &render::conformance_page(report))?;
+    folder::write_file(out, "badge.svg", &render::conformance::badge(&report.body))
 }
 
 fn bar(total: usize) -> ProgressBar {

@@ -151,8 +151,5 @@ pub fn diff(args: &DiffArgs) -> ExitCode {
 }
 
 fn read(path: &Path) -> Result<Report, String> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    serde_json::from_str(&text)
-        .map_err(|error| format!("{}: not a report of this suite: {error}", path.display()))
+    reports::folder::read_as(path).map_err(|error| error.to_string())
 }

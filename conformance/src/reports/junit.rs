@@ -12,10 +12,11 @@ pub fn xml(report: &Report) -> String {
     let _ = writeln!(
         out,
         "<testsuites name=\"e2b-conformance\" time=\"{:.3}\">",
-        report.seconds
+        report.seconds()
     );
-    for profile in &report.profiles {
+    for profile in &report.body.profiles {
         let cases: Vec<&Outcome> = report
+            .body
             .results
             .iter()
             .filter(|result| result.area == profile.area)

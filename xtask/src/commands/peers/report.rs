@@ -5,9 +5,9 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::plan::Measure;
-use super::stats::quantile::Estimate;
-use super::stats::ratio::{RESAMPLES, Ratio, SEED};
 use super::summary::{Case, MemoryRow, Row, Summary, Versus, mib, ms};
+use reports::stats::quantile::Estimate;
+use reports::stats::ratio::{RESAMPLES, Ratio, SEED};
 
 /// Marks a figure that its samples do not support.
 const UNSUPPORTED: &str = "*";

@@ -1,5 +1,6 @@
 //! Quantiles as order statistics: the value at rank ⌈q·n⌉ of the sorted samples, never between two of them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{count, float};
@@ -11,7 +12,9 @@ const BEYOND: usize = 10;
 const TAIL: f64 = 0.025;
 
 /// A quantile in thousandths: whole numbers compare exactly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct Quantile(u16);
 
@@ -22,6 +25,8 @@ impl Quantile {
     pub const P95: Self = Self(950);
     /// One in a hundred is slower.
     pub const P99: Self = Self(990);
+    /// One in a thousand is slower.
+    pub const P999: Self = Self(999);
     /// Those that reports show.
     pub const SHOWN: [Self; 3] = [Self::P50, Self::P95, Self::P99];
 
@@ -41,8 +46,17 @@ impl Quantile {
     }
 }
 
+impl std::fmt::Display for Quantile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 % 10 {
+            0 => write!(f, "P{}", self.0 / 10),
+            tenth => write!(f, "P{}.{tenth}", self.0 / 10),
+        }
+    }
+}
+
 /// A quantile of some samples.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Estimate {
     /// Which one.
     pub quantile: Quantile,
