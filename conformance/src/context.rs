@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 
 use crate::check::{Stop, fail};
 use crate::evidence::Recorder;
-use crate::ledger::{LABEL, Ledger};
+use crate::ledger::{self, LABEL, Ledger};
 use crate::redact::Secrets;
 use crate::sandbox::Sandbox;
 use crate::target::Target;
@@ -36,6 +36,7 @@ pub struct Run {
     /// What is never shown.
     pub secrets: Secrets,
     shared: OnceCell<Result<Sandbox, Stop>>,
+    interpreter: OnceCell<Result<Sandbox, Stop>>,
 }
 
 impl Run {
@@ -49,6 +50,7 @@ impl Run {
             ledger: Ledger::new(name),
             secrets,
             shared: OnceCell::new(),
+            interpreter: OnceCell::new(),
         })
     }
 }
@@ -59,7 +61,7 @@ pub struct Context {
     run: Arc<Run>,
     /// Takes down what goes over the wire.
     pub recorder: Recorder,
-    /// Sandboxes that this check made for itself.
+    /// What this check made for itself, as the paths that delete it.
     made: Arc<Mutex<Vec<String>>>,
 }
 
@@ -124,10 +126,9 @@ impl Context {
         let since = Instant::now();
         let result = http1::exchange(request).await;
         self.recorder.done(request, since, &result);
-        if let Ok(reply) = &result
-            && let Some(id) = self.run.ledger.note(request, reply)
-        {
-            self.made().push(id);
+        if let Ok(reply) = &result {
+            let made = self.run.ledger.note(request, reply);
+            self.made().extend(made);
         }
         result
     }
@@ -221,9 +222,29 @@ impl Context {
             .await
             .clone();
         if let Ok(sandbox) = &shared {
-            self.made().retain(|id| *id != sandbox.id);
+            self.keep(sandbox);
         }
         shared
+    }
+
+    /// A sandbox of the interpreter's template that other checks use too; keep to contexts of your own.
+    ///
+    /// # Errors
+    /// Untestable when it cannot be created.
+    pub async fn interpreter(&self) -> Result<Sandbox, Stop> {
+        let template = &self.run.target.interpreter_template;
+        let extra = json!({ "timeout": SHARED_LIFE, "templateID": template });
+        let shared = self.run.interpreter.get_or_init(|| self.fresh(extra)).await;
+        if let Ok(sandbox) = shared {
+            self.keep(sandbox);
+        }
+        shared.clone()
+    }
+
+    /// Leaves a sandbox to the clean-up at the end of the run.
+    fn keep(&self, sandbox: &Sandbox) {
+        let path = ledger::sandbox(&sandbox.id);
+        self.made().retain(|made| *made != path);
     }
 
     fn made(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
@@ -232,9 +253,11 @@ impl Context {
 
     /// Kills what the check made for itself, so that targets with few places are not filled.
     pub async fn tidy(&self) {
-        let made = std::mem::take(&mut *self.made());
-        for id in made {
-            let kill = self.api(Method::DELETE, &format!("/sandboxes/{id}"));
+        let mut made = std::mem::take(&mut *self.made());
+        // Sandboxes go before the snapshots that they were made from.
+        made.sort();
+        for path in made {
+            let kill = self.api(Method::DELETE, &path);
             if let Ok(reply) = http1::exchange(&kill).await {
                 self.run.ledger.note(&kill, &reply);
             }

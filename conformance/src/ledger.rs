@@ -1,7 +1,10 @@
-//! All sandboxes that a run has made, so that none is left behind whatever happens.
+//! All that a run has made, so that nothing is left behind whatever happens.
 //!
-//! Sandboxes are noted from the answers to creates, and each create carries the run's label in its metadata, so that one
-//! whose answer was lost is found by listing.
+//! ```text
+//!  answer to POST …/sandboxes   DELETE /sandboxes/ID     each sandbox carries the run's label in its metadata, so that
+//!            POST …/fork        DELETE /sandboxes/ID     one whose answer was lost is found by listing
+//!            POST …/snapshots   DELETE /templates/ID     after the sandboxes, which may be made from it
+//! ```
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +14,7 @@ use http::Method;
 use serde_json::Value;
 
 use crate::target::Target;
-use crate::wire::encode::metadata_filter;
+use crate::wire::encode::{metadata_filter, percent};
 use crate::wire::http1;
 use crate::wire::reply::Reply;
 use crate::wire::request::Request;
@@ -19,10 +22,11 @@ use crate::wire::request::Request;
 /// Name of the label.
 pub const LABEL: &str = "e2b-conformance-run";
 
-/// The sandboxes of one run.
+/// What one run has made.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     run: String,
+    /// Paths that delete what is still there. Sorted: sandboxes go before templates.
     alive: Arc<Mutex<BTreeSet<String>>>,
 }
 
@@ -42,26 +46,25 @@ impl Ledger {
         &self.run
     }
 
-    /// Notes what a request made or killed, from its answer. Gives the id of what it made.
-    pub fn note(&self, request: &Request, reply: &Reply) -> Option<String> {
+    /// Notes what a request made or deleted, from its answer. Gives the paths that delete what it made.
+    pub fn note(&self, request: &Request, reply: &Reply) -> Vec<String> {
         let path = request.path.split('?').next().unwrap_or("");
         let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
         if request.method == Method::DELETE && reply.status.is_success() {
-            alive.remove(path.rsplit('/').next().unwrap_or(""));
+            alive.remove(path);
         }
-        if request.method != Method::POST || !path.ends_with("/sandboxes") {
-            return None;
+        if request.method != Method::POST {
+            return Vec::new();
         }
-        let body: Value = serde_json::from_slice(&reply.body).ok()?;
-        let id = body["sandboxID"].as_str()?.to_owned();
-        alive.insert(id.clone());
-        Some(id)
+        let made = made(path, &reply.body);
+        alive.extend(made.iter().cloned());
+        made
     }
 
-    /// Kills all that are left, and all that carry the run's label. Gives how many it killed and which would not go.
+    /// Deletes all that is left, and all sandboxes that carry the run's label. Gives how many went and which would not go.
     pub async fn clean(&self, target: &Target) -> (usize, Vec<String>) {
         let limit = Duration::from_secs(30).mul_f64(target.patience);
-        let mut ids: BTreeSet<String> =
+        let mut paths: BTreeSet<String> =
             std::mem::take(&mut *self.alive.lock().unwrap_or_else(PoisonError::into_inner));
         let filter = metadata_filter(&[(LABEL, &self.run)]);
         let listing = request(
@@ -77,28 +80,89 @@ impl Ledger {
             let ours = items
                 .iter()
                 .filter(|item| item["metadata"][LABEL] == self.run.as_str());
-            ids.extend(
+            paths.extend(
                 ours.filter_map(|item| item["sandboxID"].as_str())
-                    .map(str::to_owned),
+                    .map(sandbox),
             );
         }
         let mut killed = 0;
         let mut left = Vec::new();
-        for id in ids {
-            let kill = request(target, Method::DELETE, &format!("/sandboxes/{id}"), limit);
+        for path in paths {
+            let kill = request(target, Method::DELETE, &path, limit);
             match http1::exchange(&kill)
                 .await
                 .map(|reply| reply.status.as_u16())
             {
                 Ok(404) => {}
                 Ok(200..=299) => killed += 1,
-                _ => left.push(id),
+                _ => left.push(path),
             }
         }
         (killed, left)
     }
 }
 
+/// The path that deletes a sandbox.
+#[must_use]
+pub fn sandbox(id: &str) -> String {
+    format!("/sandboxes/{id}")
+}
+
+/// The paths that delete what a POST to this path made, by its answer.
+fn made(path: &str, answer: &[u8]) -> Vec<String> {
+    let Ok(body) = serde_json::from_slice::<Value>(answer) else {
+        return Vec::new();
+    };
+    match path.rsplit('/').next() {
+        Some("sandboxes") => body["sandboxID"]
+            .as_str()
+            .map(sandbox)
+            .into_iter()
+            .collect(),
+        Some("fork") => {
+            let entries = body.as_array().map(Vec::as_slice).unwrap_or_default();
+            let ids = entries
+                .iter()
+                .filter_map(|entry| entry["sandbox"]["sandboxID"].as_str());
+            ids.map(sandbox).collect()
+        }
+        Some("snapshots") => {
+            let id = body["snapshotID"].as_str();
+            id.map(|id| format!("/templates/{}", percent(id)))
+                .into_iter()
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 fn request(target: &Target, method: Method, path: &str, limit: Duration) -> Request {
     Request::new(method, &target.url, path, limit).header("x-api-key", target.api_key.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_post_made_is_known_by_the_path_that_deletes_it() {
+        let fork = br#"[{"sandbox":{"sandboxID":"a"}},{"error":{"code":500,"message":"no"}},{"sandbox":{"sandboxID":"b"}}]"#;
+        assert_eq!(
+            made("/v2/sandboxes", br#"{"sandboxID":"x"}"#),
+            ["/sandboxes/x"]
+        );
+        assert_eq!(
+            made("/sandboxes/x/fork", fork),
+            ["/sandboxes/a", "/sandboxes/b"]
+        );
+        assert_eq!(
+            made(
+                "/sandboxes/x/snapshots",
+                br#"{"snapshotID":"team/a:b","names":[]}"#
+            ),
+            ["/templates/team%2Fa%3Ab"]
+        );
+        assert!(made("/sandboxes/x/fork", b"oops").is_empty());
+        assert!(made("/sandboxes/x/pause", b"{}").is_empty());
+    }
 }

@@ -34,6 +34,8 @@ pub struct Target {
     pub door: Door,
     /// Template of the sandboxes that are made.
     pub template: String,
+    /// Template with the code interpreter.
+    pub interpreter_template: String,
     /// All time limits times this.
     pub patience: f64,
     /// Areas and checks that the target declares not to support.
@@ -54,6 +56,8 @@ pub struct TargetFile {
     pub domain: Option<String>,
     /// Template.
     pub template: Option<String>,
+    /// Template with the code interpreter.
+    pub interpreter_template: Option<String>,
     /// Factor on all time limits.
     pub patience: Option<f64>,
     /// Areas and checks that the target declares not to support.
@@ -122,6 +126,9 @@ impl TargetFile {
             api_key,
             door,
             template: self.template.unwrap_or_else(|| "base".to_owned()),
+            interpreter_template: self
+                .interpreter_template
+                .unwrap_or_else(|| "code-interpreter-v1".to_owned()),
             patience,
             unsupported: self.unsupported,
         })

@@ -20,6 +20,7 @@ mod agent;
 mod api;
 mod faults;
 mod front;
+mod life;
 mod proxy;
 mod reply;
 mod service;

@@ -9,6 +9,7 @@ use http::HeaderValue;
 use serde_json::{Value, json};
 
 use crate::agent;
+use crate::life::{self, Woken};
 use crate::reply::{bare, header};
 use crate::service;
 use crate::world::{Sandbox, World, lock};
@@ -77,20 +78,32 @@ pub async fn answer(w: Arc<World>, mut request: Request, host: &str) -> Response
             .contains("json")
         || header(request.headers(), "sec-fetch-mode") == Some("cors");
     let page = !programmatic && !w.on("no-page-for-browsers");
-    let Some(sandbox) = found(&w, &id) else {
+    let unreached = |w: &World| {
         let message = if w.on("dead-sandbox-words") {
             "No such sandbox"
         } else {
             "The sandbox was not found"
         };
         let code = if w.on("dead-sandbox-404") { 404 } else { 502 };
-        return refused(
-            &w,
+        refused(
+            w,
             page,
             code,
             json!({ "sandboxId": id, "message": message, "code": code }),
-        );
+        )
     };
+    let Some(sandbox) = found(&w, &id) else {
+        return unreached(&w);
+    };
+    if sandbox.life.is_paused() {
+        if let Some(message) = may_not_wake(&w, &sandbox, &request, port) {
+            let body = json!({ "sandboxId": id, "message": message, "code": 403 });
+            return refused(&w, page, 403, body);
+        }
+        if matches!(life::wake(&w, &sandbox, port == AGENT), Woken::Sleeps) {
+            return unreached(&w);
+        }
+    }
     if port == AGENT {
         let path = request.uri().path();
         let internal = [
@@ -160,6 +173,22 @@ pub async fn answer(w: Arc<World>, mut request: Request, host: &str) -> Response
         }
     }
     service::answer(&w, &sandbox, request).await
+}
+
+/// Why this request may not wake the sandbox that it would wake.
+fn may_not_wake(w: &World, sandbox: &Sandbox, request: &Request, port: u16) -> Option<String> {
+    if !sandbox.life.auto_resume() {
+        return None;
+    }
+    let (name, token, open) = if port == AGENT {
+        ("x-access-token", &sandbox.token, w.on("wake-any-token"))
+    } else {
+        let open = w.on("wake-traffic-open");
+        ("e2b-traffic-access-token", &sandbox.traffic_token, open)
+    };
+    let token = token.as_deref().filter(|_| !open)?;
+    let right = header(request.headers(), name) == Some(token);
+    (!right).then(|| format!("The header {name} is missing or invalid"))
 }
 
 fn found(w: &World, id: &str) -> Option<Arc<Sandbox>> {

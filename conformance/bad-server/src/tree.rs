@@ -1,8 +1,11 @@
-//! A file system: a map from absolute path to node.
+//! A file system: a map from absolute path to node, and the list of its changes, which watches read.
 
 use std::collections::BTreeMap;
 
+use std::time::Instant;
+
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 /// What a path is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +40,22 @@ pub enum TreeError {
     Loop,
 }
 
-/// All nodes.
+/// One change, as a watch tells it.
 #[derive(Clone, Debug)]
+pub struct Change {
+    pub path: String,
+    /// `CREATE`, `WRITE`, `REMOVE`, `RENAME` or `CHMOD`.
+    pub what: &'static str,
+    pub at: Instant,
+}
+
+/// All nodes.
+#[derive(Debug)]
 pub struct Tree {
     nodes: BTreeMap<String, Node>,
+    changes: Vec<Change>,
+    /// Count of changes.
+    told: watch::Sender<usize>,
 }
 
 fn node(kind: Kind, mode: u32, owner: &str) -> Node {
@@ -79,6 +94,8 @@ impl Tree {
     pub fn new() -> Self {
         let mut tree = Self {
             nodes: BTreeMap::new(),
+            changes: Vec::new(),
+            told: watch::Sender::new(0),
         };
         for (path, mode, owner) in [
             ("/", 0o755, "root"),
@@ -91,6 +108,41 @@ impl Tree {
                 .insert(path.to_owned(), node(Kind::Dir, mode, owner));
         }
         tree
+    }
+
+    /// The same files for another sandbox; nobody watches them yet.
+    pub fn copied(&self) -> Self {
+        Self {
+            nodes: self.nodes.clone(),
+            ..Self::new()
+        }
+    }
+
+    /// All changes, oldest first.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Tells when there are more changes.
+    pub fn news(&self) -> watch::Receiver<usize> {
+        self.told.subscribe()
+    }
+
+    fn tell(&mut self, path: &str, what: &'static str) {
+        self.changes.push(Change {
+            path: path.to_owned(),
+            what,
+            at: Instant::now(),
+        });
+        self.told.send_replace(self.changes.len());
+    }
+
+    /// Changes permission bits, if the path is there.
+    pub fn chmod(&mut self, path: &str, mode: u32) {
+        if let Some(node) = self.nodes.get_mut(path) {
+            node.mode = mode;
+            self.tell(path, "CHMOD");
+        }
     }
 
     pub fn get(&self, path: &str) -> Option<&Node> {
@@ -132,6 +184,7 @@ impl Tree {
         }
         self.nodes
             .insert(path.to_owned(), node(Kind::Dir, mode, owner));
+        self.tell(path, "CREATE");
         Ok(())
     }
 
@@ -140,10 +193,26 @@ impl Tree {
             path.to_owned(),
             node(Kind::Link(to.to_owned()), 0o777, owner),
         );
+        self.tell(path, "CREATE");
     }
 
-    /// Writes a file; parents are made.
+    /// Writes a file as a program does; parents are made.
     pub fn write(&mut self, path: &str, content: Vec<u8>, owner: &str) -> Result<(), TreeError> {
+        self.put(path, content, owner, &["CREATE", "WRITE"])
+    }
+
+    /// Writes a file as an upload does, which gives a new file to its owner before it writes.
+    pub fn upload(&mut self, path: &str, content: Vec<u8>, owner: &str) -> Result<(), TreeError> {
+        self.put(path, content, owner, &["CREATE", "CHMOD", "WRITE"])
+    }
+
+    fn put(
+        &mut self,
+        path: &str,
+        content: Vec<u8>,
+        owner: &str,
+        new: &[&'static str],
+    ) -> Result<(), TreeError> {
         let path = self.resolved(path).unwrap_or_else(|_| path.to_owned());
         if let Some(have) = self.nodes.get_mut(&path) {
             if have.kind == Kind::Dir {
@@ -151,6 +220,7 @@ impl Tree {
             }
             have.kind = Kind::File(content);
             have.modified = Timestamp::now();
+            self.tell(&path, "WRITE");
             return Ok(());
         }
         match self.make_dir(&parent(&path), owner, 0o755) {
@@ -158,7 +228,10 @@ impl Tree {
             Err(error) => return Err(error),
         }
         self.nodes
-            .insert(path, node(Kind::File(content), 0o644, owner));
+            .insert(path.clone(), node(Kind::File(content), 0o644, owner));
+        for what in new {
+            self.tell(&path, what);
+        }
         Ok(())
     }
 
@@ -174,8 +247,14 @@ impl Tree {
     /// Takes a path with all below it.
     pub fn remove(&mut self, path: &str) {
         let below = format!("{path}/");
+        let before: Vec<String> = self.nodes.keys().cloned().collect();
         self.nodes
             .retain(|have, _| have != path && !have.starts_with(&below));
+        for gone in before.iter().rev() {
+            if !self.nodes.contains_key(gone) {
+                self.tell(gone, "REMOVE");
+            }
+        }
     }
 
     pub fn rename(
@@ -210,6 +289,8 @@ impl Tree {
                     .insert(format!("{to}{}", &path[from.len()..]), node);
             }
         }
+        self.tell(from, "RENAME");
+        self.tell(to, "CREATE");
         Ok(())
     }
 

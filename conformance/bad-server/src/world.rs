@@ -9,7 +9,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::agent::process::Process;
+use crate::agent::watch::Watch;
 use crate::faults::FAULTS;
+use crate::life::{self, Life};
 use crate::service::Service;
 use crate::tree::Tree;
 
@@ -71,7 +73,10 @@ impl World {
         };
         let mut all = lock(&self.sandboxes);
         let sandbox = Arc::clone(all.get(id)?);
-        if Timestamp::now() > *lock(&sandbox.end) && !self.on("never-expires") {
+        let over = Timestamp::now() > *lock(&sandbox.end) && !sandbox.life.waits(self);
+        if over && let Some(memory) = sandbox.life.at_end(self) {
+            life::pause(self, &sandbox, memory);
+        } else if over && !self.on("never-expires") {
             all.remove(id);
             sandbox.die();
             return None;
@@ -97,9 +102,11 @@ pub struct Sandbox {
     pub envs: BTreeMap<String, String>,
     pub started: Timestamp,
     pub end: Mutex<Timestamp>,
+    pub life: Life,
     pub tree: Mutex<Tree>,
     pub processes: Mutex<BTreeMap<u32, Arc<Process>>>,
     pub services: Mutex<BTreeMap<u16, Arc<Service>>>,
+    pub watchers: Mutex<BTreeMap<String, Watch>>,
     /// What an earlier command left in the environment; only a fault writes here.
     pub leaked: Mutex<BTreeMap<String, String>>,
     dead: watch::Sender<bool>,
@@ -116,6 +123,7 @@ pub struct Plan {
     pub metadata: Value,
     pub envs: BTreeMap<String, String>,
     pub timeout: i64,
+    pub life: Life,
 }
 
 impl Sandbox {
@@ -131,9 +139,11 @@ impl Sandbox {
             envs: plan.envs,
             started: now,
             end: Mutex::new(after(now, plan.timeout)),
+            life: plan.life,
             tree: Mutex::new(Tree::new()),
             processes: Mutex::default(),
             services: Mutex::default(),
+            watchers: Mutex::default(),
             leaked: Mutex::default(),
             dead: watch::Sender::new(false),
             next_pid: AtomicU32::new(500),

@@ -8,9 +8,11 @@ mod errors;
 mod files;
 mod filesystem;
 mod lifecycle;
+mod pause;
 mod process;
 mod proxy;
 mod pty;
+mod watch;
 
 use crate::check::Check;
 
@@ -24,8 +26,10 @@ pub fn all() -> Vec<Check> {
         process::all(),
         pty::CHECKS.to_vec(),
         filesystem::all(),
+        watch::all(),
         files::all(),
         proxy::all(),
+        pause::all(),
     ]
     .concat()
 }

@@ -36,7 +36,10 @@ pub struct Args {
     /// Template of the sandboxes that are made [default: base]. It needs a shell and python3.
     #[arg(long)]
     template: Option<String>,
-    /// A TOML file with url, api-key, sandbox-url, domain, template, patience, unsupported; flags go before it.
+    /// Template with the code interpreter [default: code-interpreter-v1].
+    #[arg(long)]
+    interpreter_template: Option<String>,
+    /// A TOML file with url, api-key, sandbox-url, domain, template, interpreter-template, patience, unsupported; flags go before it.
     #[arg(long)]
     config: Option<PathBuf>,
     /// Only these areas; may be repeated.
@@ -101,6 +104,10 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
     file.sandbox_url = args.sandbox_url.clone().or(file.sandbox_url);
     file.domain = args.domain.clone().or(file.domain);
     file.template = args.template.clone().or(file.template);
+    file.interpreter_template = args
+        .interpreter_template
+        .clone()
+        .or(file.interpreter_template);
     file.patience = args.patience.or(file.patience);
     file.unsupported.extend(args.unsupported.clone());
     let target = file.target().map_err(|error| error.to_string())?;
@@ -156,8 +163,8 @@ fn rerun(target: &Target) -> String {
         crate::target::Door::Names { domain, .. } => format!("--domain {domain}"),
     };
     format!(
-        "E2B_API_KEY=… e2b-conformance run --url {} {door} --template {} --patience {}",
-        target.url, target.template, target.patience
+        "E2B_API_KEY=… e2b-conformance run --url {} {door} --template {} --interpreter-template {} --patience {}",
+        target.url, target.template, target.interpreter_template, target.patience
     )
 }
 

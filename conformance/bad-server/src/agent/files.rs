@@ -327,7 +327,11 @@ fn stored(
     } else {
         &who.name
     };
-    tree.write(path, content, owner)?;
+    if w.on("upload-without-chmod") {
+        tree.write(path, content, owner)?;
+    } else {
+        tree.upload(path, content, owner)?;
+    }
     if let Some(node) = tree.get_mut(path) {
         if w.on("upload-mode-0600") {
             node.mode = 0o600;

@@ -1,4 +1,4 @@
-//! The filesystem service, without watches.
+//! The filesystem service, without watches: these are in `watch`.
 
 use serde_json::{Value, json};
 

@@ -6,6 +6,7 @@ mod filesystem;
 pub mod process;
 mod shell;
 mod streams;
+pub mod watch;
 
 use std::sync::Arc;
 
@@ -182,6 +183,9 @@ async fn rpc(
         (Err(failure), _) | (_, Err(failure)) => Err(failure),
         (Ok(body), Ok(who)) => match call {
             ("process.Process", method) => process::unary(w, sandbox, method, &body).await,
+            ("filesystem.Filesystem", method) if watch::is_own(method) => {
+                watch::unary(w, sandbox, &who, method, &body)
+            }
             ("filesystem.Filesystem", method) => filesystem::unary(w, sandbox, &who, method, &body),
             _ => Err(connect::Failure::new("unimplemented", "no such service")),
         },

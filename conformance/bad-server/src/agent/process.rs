@@ -47,6 +47,9 @@ impl Process {
 /// Environment of all processes.
 pub fn globals(w: &World, sandbox: &Sandbox) -> BTreeMap<String, String> {
     let mut envs = sandbox.envs.clone();
+    if sandbox.life.env_lost() {
+        envs.clear();
+    }
     if !w.on("no-sandbox-env") {
         envs.insert("E2B_SANDBOX".to_owned(), "true".to_owned());
     }

@@ -23,7 +23,7 @@ use crate::world::{Sandbox, World, lock};
 /// Programs that there are.
 const PROGRAMS: &[&str] = &[
     "bash", "sh", "echo", "printf", "cat", "pwd", "whoami", "id", "true", "false", "sleep",
-    "printenv", "kill", "touch", "mkdir", "ln", "chmod", "rm", "test", "stty", "python3",
+    "printenv", "date", "kill", "touch", "mkdir", "ln", "chmod", "rm", "test", "stty", "python3",
 ];
 
 /// Whether a program is there: by name, or in `/bin` or `/usr/bin`.
@@ -272,6 +272,7 @@ impl Shell {
                 self.write(out, &printed(format, rest));
                 0
             }
+            ("date", ["+%s"]) => say(format!("{}\n", self.sandbox.life.clock().as_second())),
             ("pwd", []) => say(format!("{}\n", self.cwd)),
             ("whoami", []) | ("id", ["-un"]) => say(format!("{}\n", self.who.name)),
             ("printenv", [name]) => match self.envs.get(*name) {
@@ -322,9 +323,7 @@ impl Shell {
             ("ln", ["-s", to, path]) => tree.link(to, &self.path(path), &self.who.name),
             ("chmod", [mode, file]) => {
                 let mode = u32::from_str_radix(mode, 8).unwrap_or(0o644);
-                if let Some(node) = tree.get_mut(&self.path(file)) {
-                    node.mode = mode;
-                }
+                tree.chmod(&self.path(file), mode);
             }
             ("rm", ["-f" | "-rf", file]) => tree.remove(&self.path(file)),
             ("test", ["-e", file]) => return i32::from(tree.get(&self.path(file)).is_none()),

@@ -22,6 +22,14 @@ use crate::world::{Sandbox, World};
 /// Seconds between keep-alives, unless the client says.
 const KEEPALIVE: u64 = 90;
 
+/// Seconds between keep-alives that a client asks for.
+pub fn beat(headers: &HeaderMap) -> u64 {
+    header(headers, "keepalive-ping-interval")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(KEEPALIVE)
+        .max(1)
+}
+
 pub async fn answer(
     w: &Arc<World>,
     sandbox: &Arc<Sandbox>,
@@ -38,7 +46,7 @@ pub async fn answer(
     }
 }
 
-fn streamed(w: &World, body: impl Into<axum::body::Body>) -> Response {
+pub fn streamed(w: &World, body: impl Into<axum::body::Body>) -> Response {
     let kind = if w.on("stream-as-json") {
         "application/json"
     } else {
@@ -85,13 +93,13 @@ fn begun(
         ("process.Process", "StreamInput") if !w.on("stream-input-missing") => {
             return stream_input(w, sandbox, &messages);
         }
+        ("filesystem.Filesystem", "WatchDir") => {
+            return super::watch::stream(w, sandbox, &who, headers, &first);
+        }
         _ => return Err(Failure::new("unimplemented", "no such method")),
     };
     let own = call.1 == "Start";
     let (sender, receiver) = mpsc::unbounded_channel();
-    let beat = header(headers, "keepalive-ping-interval")
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(KEEPALIVE);
     let deadline = header(headers, "connect-timeout-ms")
         .and_then(|text| text.parse().ok())
         .map(Duration::from_millis);
@@ -99,7 +107,7 @@ fn begun(
         w: Arc::clone(w),
         process,
         own,
-        beat,
+        beat: beat(headers),
         deadline,
     };
     tokio::spawn(feed.run(events, sender));
@@ -151,7 +159,7 @@ impl Feed {
         };
         tokio::pin!(late);
         loop {
-            let idle = tokio::time::sleep(Duration::from_secs(self.beat.max(1)));
+            let idle = tokio::time::sleep(Duration::from_secs(self.beat));
             tokio::select! {
                 event = events.recv() => match event {
                     Ok(Event::Data(kind, bytes)) => {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Call;
 use super::shape::handle;
+use crate::life::{self, Life};
 use crate::reply::{coded, error, header, json as answer};
 use crate::world::{Plan, Sandbox, World, lock};
 
@@ -104,7 +105,9 @@ fn insert(w: &World, body: &Value, old: bool) -> Arc<Sandbox> {
         },
         envs,
         timeout,
+        life: Life::read(body, timeout),
     }));
+    life::boot(w, &sandbox);
     lock(&w.sandboxes).insert(sandbox.id.clone(), Arc::clone(&sandbox));
     sandbox
 }
@@ -153,6 +156,12 @@ fn checked(w: &World, body: &Value, old: bool) -> Result<(), Response> {
         && !w.on("pause-memory-alone-accepted")
     {
         return refuse("autoPauseMemory needs autoPause");
+    }
+    if body["autoPauseMemory"] == false
+        && body["autoResume"]["enabled"] == true
+        && !w.on("pause-memory-resume-accepted")
+    {
+        return refuse("autoResume needs a pause with memory");
     }
     if body["volumeMounts"]
         .as_array()

@@ -5,10 +5,11 @@ use jiff::Timestamp;
 
 use super::Call;
 use super::shape::{detailed, handle};
+use crate::life;
 use crate::reply::{empty, error, json};
 use crate::world::{World, after, lock};
 
-fn missing(w: &World, id: &str) -> Response {
+pub fn missing(w: &World, id: &str) -> Response {
     if w.on("hostile-id-500") && id.len() > 40 {
         return error(w, 500, "internal server error");
     }
@@ -40,6 +41,9 @@ pub fn kill(w: &World, id: &str) -> Response {
             missing(w, id)
         };
     };
+    if sandbox.life.is_paused() && w.on("paused-kill-404") {
+        return missing(w, id);
+    }
     if !w.on("killed-still-there") {
         lock(&w.sandboxes).remove(&sandbox.id);
     }
@@ -65,6 +69,13 @@ pub fn timeout(w: &World, call: &Call, id: &str) -> Response {
             missing(w, id)
         };
     };
+    if let Err(refusal) = life::refused(w, &sandbox, 404) {
+        return if w.on("paused-timeout-204") {
+            empty(204)
+        } else {
+            refusal
+        };
+    }
     let seconds = match body["timeout"].as_i64() {
         Some(0) if w.on("timeout-zero-refused") => {
             return error(w, 400, "timeout must be positive");
@@ -102,6 +113,9 @@ pub fn refresh(w: &World, call: &Call, id: &str) -> Response {
             missing(w, id)
         };
     };
+    if let Err(refusal) = life::refused(w, &sandbox, 404) {
+        return refusal;
+    }
     let wanted = after(
         Timestamp::now(),
         body["duration"].as_i64().unwrap_or(15).clamp(15, 3_600),
@@ -132,6 +146,15 @@ pub fn connect(w: &World, call: &Call, id: &str, old: bool) -> Response {
         }
         Some(seconds) => seconds,
     };
+    sandbox.life.connect();
+    if sandbox.life.is_paused() {
+        life::resume(w, &sandbox, seconds);
+        let mut reply = handle(w, &sandbox);
+        if w.on("resume-new-token") {
+            reply["envdAccessToken"] = serde_json::json!(w.word("", 32));
+        }
+        return json(if w.on("resume-200") { 200 } else { 201 }, &reply);
+    }
     let mut end = lock(&sandbox.end);
     let wanted = after(Timestamp::now(), seconds);
     if (wanted > *end && !w.on("connect-never-extends")) || w.on("connect-shortens") {

@@ -52,12 +52,20 @@ fn page(w: &World, call: &Call) -> Result<Response, Response> {
     }
     let mut all: Vec<Arc<Sandbox>> = w.living();
     if let Some(states) = &states {
-        all.retain(|_| {
-            states.iter().any(|state| state == "running") || w.on("state-filter-ignored")
+        all.retain(|one| {
+            let own = if one.life.is_paused() {
+                "paused"
+            } else {
+                "running"
+            };
+            states.iter().any(|state| state == own) || w.on("state-filter-ignored")
         });
     }
+    if w.on("paused-not-listed") {
+        all.retain(|one| !one.life.is_paused());
+    }
     filter(w, call, &mut all)?;
-    let total = all.len();
+    let total = all.iter().filter(|one| !one.life.is_paused()).count();
     all.sort_by(|a, b| {
         let by_time = a.started.cmp(&b.started);
         if ascending {

@@ -3,6 +3,7 @@
 mod create;
 mod life;
 mod list;
+mod pause;
 mod shape;
 
 use axum::body::to_bytes;
@@ -117,6 +118,10 @@ fn routed(w: &World, call: &Call) -> Response {
             life::connect(w, call, id, true)
         }
         ("POST", ["v2", "sandboxes", id, "connect"]) => life::connect(w, call, id, false),
+        ("POST", ["sandboxes", id, "pause"]) => pause::pause(w, call, id),
+        ("POST", ["sandboxes", id, "resume"]) if !w.on("old-resume-missing") => {
+            pause::resume(w, call, id)
+        }
         _ if w.on("unknown-route-html") => bare(404, "text/html", "<h1>404</h1>"),
         _ => error(w, 404, "there is no such route"),
     }

@@ -36,6 +36,16 @@ pub fn handle(w: &World, sandbox: &Sandbox) -> Value {
     body
 }
 
+fn state(w: &World, sandbox: &Sandbox) -> &'static str {
+    if sandbox.life.is_paused() && !w.on("paused-state-running") {
+        "paused"
+    } else if w.on("state-started") {
+        "started"
+    } else {
+        "running"
+    }
+}
+
 /// An item of a list.
 pub fn listed(w: &World, sandbox: &Sandbox) -> Value {
     let end = *lock(&sandbox.end);
@@ -55,7 +65,7 @@ pub fn listed(w: &World, sandbox: &Sandbox) -> Value {
         "cpuCount": if w.on("cpu-count-as-text") { json!("2") } else { json!(2) },
         "memoryMB": 512,
         "diskSizeMB": 1024,
-        "state": if w.on("state-started") { "started" } else { "running" },
+        "state": state(w, sandbox),
         "envdVersion": version(w),
         "metadata": sandbox.metadata,
     });
@@ -82,7 +92,10 @@ pub fn detailed(w: &World, sandbox: &Sandbox) -> Value {
     }
     body["domain"] = Value::Null;
     body["allowInternetAccess"] = Value::Null;
-    body["lifecycle"] = json!({ "autoResume": false, "onTimeout": "kill" });
+    body["lifecycle"] = json!({
+        "autoResume": sandbox.life.auto_resume(),
+        "onTimeout": sandbox.life.on_timeout(w),
+    });
     if w.on("lifecycle-on-timeout-stop") {
         body["lifecycle"]["onTimeout"] = json!("stop");
     }

@@ -9,6 +9,12 @@ use crate::wire::encode::metadata_filter;
 
 pub const CHECKS: &[Check] = &[
     Check::new(
+        "errors/pause-memory-resume",
+        &["pause-memory-resume-accepted"],
+        "autoPauseMemory false with autoResume is a 400.",
+        |c| Box::pin(pause_memory_resume(c)),
+    ),
+    Check::new(
         "errors/malformed-json",
         &["malformed-json-500"],
         "A body that is no JSON is a 400.",
@@ -225,4 +231,10 @@ async fn no_leak(c: Context) -> Verdict {
         "no sandbox",
         format!("{} sandboxes", items.len()),
     )
+}
+
+async fn pause_memory_resume(c: Context) -> Verdict {
+    let body =
+        json!({ "autoPause": true, "autoPauseMemory": false, "autoResume": { "enabled": true } });
+    c.create(body).await?.refusal(400).map(|_| ())
 }

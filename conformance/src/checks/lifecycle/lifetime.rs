@@ -74,7 +74,7 @@ pub const CHECKS: &[Check] = &[
 ];
 
 /// Seconds until the sandbox's end, by the clock of this machine.
-async fn left(c: &Context, id: &str) -> Result<i64, Stop> {
+pub async fn left(c: &Context, id: &str) -> Result<i64, Stop> {
     let detail = c
         .get(&format!("/sandboxes/{id}"))
         .await?
@@ -83,7 +83,8 @@ async fn left(c: &Context, id: &str) -> Result<i64, Stop> {
     Ok(time(&detail, "endAt")?.as_second() - Timestamp::now().as_second())
 }
 
-fn about(c: &Context, actual: i64, wanted: i64) -> Verdict {
+/// The end must be in about so many seconds.
+pub fn about(c: &Context, actual: i64, wanted: i64) -> Verdict {
     // Clocks differ, and slow targets answer late.
     let slack = 15 + i64::try_from(c.limit(1.0).as_secs()).unwrap_or(0);
     expect(

@@ -10,6 +10,8 @@ mod paging;
 
 use crate::check::Check;
 
+pub use lifetime::{about, left};
+
 /// All checks of the area.
 pub fn all() -> Vec<Check> {
     [

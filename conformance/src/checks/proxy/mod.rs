@@ -22,7 +22,12 @@ pub fn all() -> Vec<Check> {
 const ECHO: &str = include_str!("../../../assets/echo_server.py");
 
 /// Starts the echo server on a port and waits until it answers. Dropping the process leaves it running.
-async fn serve(c: &Context, sandbox: &Sandbox, port: u16, address: &str) -> Result<Process, Stop> {
+pub async fn serve(
+    c: &Context,
+    sandbox: &Sandbox,
+    port: u16,
+    address: &str,
+) -> Result<Process, Stop> {
     let process = launch(c, sandbox, port, address, 0.0).await?;
     for _ in 0..100 {
         let mut request = sandbox.port(c, Method::GET, port, "/ready");
