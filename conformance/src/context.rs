@@ -35,6 +35,8 @@ pub struct Run {
     pub ledger: Ledger,
     /// What is never shown.
     pub secrets: Secrets,
+    /// What SDK checks share.
+    pub sdk: crate::sdk::Shared,
     shared: OnceCell<Result<Sandbox, Stop>>,
     interpreter: OnceCell<Result<Sandbox, Stop>>,
 }
@@ -49,6 +51,7 @@ impl Run {
             target,
             ledger: Ledger::new(name),
             secrets,
+            sdk: crate::sdk::Shared::default(),
             shared: OnceCell::new(),
             interpreter: OnceCell::new(),
         })
@@ -59,6 +62,8 @@ impl Run {
 #[derive(Clone, Debug)]
 pub struct Context {
     run: Arc<Run>,
+    /// The check's id; empty outside of checks.
+    check: &'static str,
     /// Takes down what goes over the wire.
     pub recorder: Recorder,
     /// What this check made for itself, as the paths that delete it.
@@ -69,9 +74,16 @@ impl Context {
     /// A context with an empty recorder.
     #[must_use]
     pub fn new(run: Arc<Run>) -> Self {
+        Self::of(run, "")
+    }
+
+    /// The context of a check.
+    #[must_use]
+    pub fn of(run: Arc<Run>, check: &'static str) -> Self {
         let recorder = Recorder::new(run.secrets.clone());
         Self {
             run,
+            check,
             recorder,
             made: Arc::default(),
         }
@@ -81,6 +93,30 @@ impl Context {
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.run.target
+    }
+
+    /// The check's id.
+    #[must_use]
+    pub fn check(&self) -> &'static str {
+        self.check
+    }
+
+    /// What SDK checks share.
+    #[must_use]
+    pub fn sdk(&self) -> &crate::sdk::Shared {
+        &self.run.sdk
+    }
+
+    /// What is never shown.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.run.secrets
+    }
+
+    /// The run's name: the label's value on its sandboxes.
+    #[must_use]
+    pub fn run_name(&self) -> &str {
+        self.run.ledger.run()
     }
 
     /// So many seconds, times the target's patience.

@@ -28,6 +28,7 @@ pub mod reports;
 pub mod requirements;
 pub mod runner;
 pub mod sandbox;
+pub mod sdk;
 pub mod target;
 pub mod trace;
 pub mod wire;

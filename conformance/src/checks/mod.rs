@@ -29,6 +29,7 @@ pub fn all() -> Vec<Check> {
         watch::all(),
         files::all(),
         proxy::all(),
+        crate::sdk::steps::checks(),
         pause::all(),
     ]
     .concat()

@@ -15,7 +15,8 @@ use crate::preflight::{self, Found, PreflightError};
 use crate::report::{FORMAT, Outcome, Report, Status, Tested, profiles};
 use crate::reports::{console, junit, markdown};
 use crate::requirements::List;
-use crate::runner::{Plan, Selection, run_all};
+use crate::runner::{Plan, Selection, is_declared, run_all};
+use crate::sdk;
 use crate::target::{Target, TargetFile};
 
 /// Arguments of `run`.
@@ -48,6 +49,9 @@ pub struct Args {
     /// Only these checks or requirements, by id or beginning of an id; may be repeated.
     #[arg(long)]
     check: Vec<String>,
+    /// Of the SDK checks only those of these versions, as python-current,js-2.0; see `list --profile sdk`.
+    #[arg(long, value_delimiter = ',')]
+    sdk: Vec<String>,
     /// Leave out the checks that have to wait.
     #[arg(long)]
     quick: bool,
@@ -116,9 +120,19 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
             return Err(show::unknown_area(list, area));
         }
     }
+    for name in &args.sdk {
+        if sdk::pins::named(name).is_none() {
+            let known: Vec<&str> = sdk::pins::all().iter().map(|pin| pin.name.as_str()).collect();
+            return Err(format!(
+                "there is no SDK `{name}`; there are {}",
+                known.join(", ")
+            ));
+        }
+    }
     let selection = Selection {
         areas: args.profile.clone(),
         ids: args.check.clone(),
+        sdks: args.sdk.clone(),
         quick: args.quick,
     };
     if !list.checks.iter().any(|check| selection.takes(list, check)) {
@@ -182,6 +196,7 @@ async fn ran(list: &List, target: Target, plan: &Plan, args: &Args) -> ExitCode 
             .filter(|check| plan.selection.takes(list, check))
             .count();
         let bar = bar(total);
+        set_up(&run, list, plan, &bar).await;
         run_all(&run, list, plan, |outcome| {
             tell(&bar, outcome);
             results.push(outcome.clone());
@@ -280,6 +295,32 @@ fn write(report: &Report, out: &std::path::Path) -> std::io::Result<()> {
     std::fs::write(out.join("report.md"), markdown::page(report))
 }
 
+/// Installs the SDKs of the selected checks before time limits count. What does not come makes its checks untestable.
+async fn set_up(run: &Arc<Run>, list: &List, plan: &Plan, bar: &ProgressBar) {
+    for pin in sdk::pins::all() {
+        let wanted = list.checks.iter().any(|check| {
+            sdk::steps::pin_of(check.id) == Some(pin.name.as_str())
+                && plan.selection.takes(list, check)
+                && !is_declared(run, check)
+        });
+        if !wanted {
+            continue;
+        }
+        say(bar, &format!("SDK {} ({})", pin.name, pin.versions()));
+        if let Err(error) = run.sdk.project(pin).await {
+            say(bar, &format!("SDK {}: {error}", pin.name));
+        }
+    }
+}
+
+fn say(bar: &ProgressBar, line: &str) {
+    if bar.is_hidden() {
+        eprintln!("{line}");
+    } else {
+        bar.println(line);
+    }
+}
+
 fn bar(total: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -296,10 +337,6 @@ fn tell(bar: &ProgressBar, outcome: &Outcome) {
     bar.set_message(outcome.check.clone());
     if outcome.standing != Standing::Fine {
         let line = format!("{:<13} {}", outcome.status.to_string(), outcome.check);
-        if bar.is_hidden() {
-            eprintln!("{line}");
-        } else {
-            bar.println(line);
-        }
+        say(bar, &line);
     }
 }

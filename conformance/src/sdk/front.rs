@@ -1,0 +1,277 @@
+//! A TLS front for SDKs that know only a domain. They ask `https://api.DOMAIN` and `https://PORT-ID.DOMAIN`; the front ends
+//! TLS and passes the bytes on, by the name in the handshake. It changes nothing: `Host` arrives as the SDK sent it.
+//!
+//! ```text
+//!  SDK ── TLS, SNI api.D ──────────► front ── plain ──► the API's address
+//!      ── TLS, SNI 49983-ID.D ─────►       ── plain ──► the sandboxes' address
+//! ```
+//!
+//! The names resolve to the front in the scenario's process only, and only there its certificate is trusted. Both stand in
+//! for the wildcard record and certificate that an installation with a domain has.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use super::setup::cache;
+use crate::context::unique;
+use crate::target::{Door, Target};
+
+/// The domain where the target has one address for all sandboxes; such a target takes any.
+const DOMAIN: &str = "sandboxes.e2b-conformance.test";
+
+/// Why there is no front.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FrontError {
+    /// The certificate could not be made.
+    #[error("no certificate for the TLS front: {0}")]
+    Certificate(String),
+    /// It cannot listen.
+    #[error("the TLS front cannot listen: {0}")]
+    Listen(String),
+    /// The certificate cannot be given to the SDK.
+    #[error("the TLS front's certificate cannot be written: {0}")]
+    Write(String),
+    /// The target's address is none.
+    #[error("`{0}` is no address")]
+    Address(String),
+}
+
+/// A running front; it ends when it is dropped.
+#[derive(Debug)]
+pub struct Front {
+    address: SocketAddr,
+    domain: String,
+    task: JoinHandle<()>,
+}
+
+/// One authority for all fronts of the process, so that a scenario needs to trust but one.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+static AUTHORITY: LazyLock<Result<Authority, FrontError>> = LazyLock::new(|| {
+    let made = || {
+        let mut params = CertificateParams::new(Vec::<String>::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "e2b-conformance, one run only");
+        let key = KeyPair::generate()?;
+        let pem = params.self_signed(&key)?.pem();
+        Ok(Authority {
+            issuer: Issuer::new(params, key),
+            pem,
+        })
+    };
+    made().map_err(wrong)
+});
+
+fn wrong(error: rcgen::Error) -> FrontError {
+    FrontError::Certificate(error.to_string())
+}
+
+/// Where connections of a name go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Upstream {
+    One(String),
+    /// The name itself, at this port.
+    Named(u16),
+}
+
+#[derive(Clone, Debug)]
+struct Routes {
+    api_name: String,
+    api: String,
+    sandboxes: Upstream,
+}
+
+impl Routes {
+    fn of(&self, name: &str) -> String {
+        if name == self.api_name {
+            return self.api.clone();
+        }
+        match &self.sandboxes {
+            Upstream::One(address) => address.clone(),
+            Upstream::Named(port) => format!("{name}:{port}"),
+        }
+    }
+}
+
+fn routes(target: &Target) -> Result<(Routes, String), FrontError> {
+    let (sandboxes, domain) = match &target.door {
+        Door::Shared { url, .. } => (Upstream::One(address(url)?), DOMAIN.to_owned()),
+        Door::Names { port, domain, .. } => {
+            let name = domain.split(':').next().unwrap_or(domain).to_owned();
+            (Upstream::Named(port.unwrap_or(80)), name)
+        }
+    };
+    let routes = Routes {
+        api_name: format!("api.{domain}"),
+        api: address(&target.url)?,
+        sandboxes,
+    };
+    Ok((routes, domain))
+}
+
+fn address(url: &str) -> Result<String, FrontError> {
+    let wrong = || FrontError::Address(url.to_owned());
+    let uri: http::Uri = url.parse().map_err(|_| wrong())?;
+    let host = uri.host().ok_or_else(wrong)?;
+    Ok(format!("{host}:{}", uri.port_u16().unwrap_or(80)))
+}
+
+impl Front {
+    /// Starts one at a free port of the loopback address.
+    ///
+    /// # Errors
+    /// See [`FrontError`].
+    pub async fn start(target: &Target) -> Result<Self, FrontError> {
+        let (routes, domain) = routes(target)?;
+        let config = config(&domain)?;
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .map_err(|error| FrontError::Listen(error.to_string()))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| FrontError::Listen(error.to_string()))?;
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(passed(acceptor.clone(), routes.clone(), stream));
+            }
+        });
+        Ok(Self {
+            address,
+            domain,
+            task,
+        })
+    }
+
+    /// The environment with which a scenario finds it and trusts it.
+    ///
+    /// # Errors
+    /// When the certificate cannot be written.
+    pub fn settings(&self) -> Result<Vec<(String, String)>, FrontError> {
+        let trusted = trusted()?.display().to_string();
+        Ok([
+            ("E2B_DOMAIN", format!("{}:{}", self.domain, self.address.port())),
+            ("E2B_CONFORMANCE_FRONT", self.domain.clone()),
+            ("SSL_CERT_FILE", trusted.clone()),
+            ("NODE_EXTRA_CA_CERTS", trusted),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect())
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The authority's certificate as a file.
+fn trusted() -> Result<PathBuf, FrontError> {
+    static FILE: LazyLock<Result<PathBuf, FrontError>> = LazyLock::new(|| {
+        let authority = AUTHORITY.as_ref().map_err(Clone::clone)?;
+        let write = || {
+            let folder = cache().map_err(std::io::Error::other)?;
+            std::fs::create_dir_all(&folder)?;
+            let file = folder.join(format!("authority-{}.pem", unique()));
+            std::fs::write(&file, &authority.pem)?;
+            Ok(file)
+        };
+        write().map_err(|error: std::io::Error| FrontError::Write(error.to_string()))
+    });
+    FILE.clone()
+}
+
+/// Removes the certificate's file at the end of a run.
+pub fn tidy() {
+    if AUTHORITY.is_ok()
+        && let Ok(file) = trusted()
+    {
+        let _ = std::fs::remove_file(file);
+    }
+}
+
+fn config(domain: &str) -> Result<ServerConfig, FrontError> {
+    let authority = AUTHORITY.as_ref().map_err(Clone::clone)?;
+    let key = KeyPair::generate().map_err(wrong)?;
+    let names = vec![format!("*.{domain}"), format!("api.{domain}")];
+    let params = CertificateParams::new(names).map_err(wrong)?;
+    let leaf = params.signed_by(&key, &authority.issuer).map_err(wrong)?;
+    let secret = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let wrong = |error: rustls::Error| FrontError::Certificate(error.to_string());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(wrong)?
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], secret)
+        .map_err(wrong)?;
+    // The target behind it speaks HTTP/1.1.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+async fn passed(acceptor: TlsAcceptor, routes: Routes, stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let Ok(mut client) = acceptor.accept(stream).await else {
+        return;
+    };
+    let name = client.get_ref().1.server_name().unwrap_or("").to_owned();
+    let Ok(mut server) = TcpStream::connect(routes.of(&name)).await else {
+        return;
+    };
+    let _ = server.set_nodelay(true);
+    // A reset on one side must be no clean end on the other: without a close_notify the SDK sees a cut.
+    let _ = copy_bidirectional(&mut client, &mut server).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::TargetFile;
+
+    fn target(sandbox_url: Option<&str>, domain: Option<&str>) -> Target {
+        let file = TargetFile {
+            url: Some("http://127.0.0.1:3000".to_owned()),
+            api_key: Some("key".to_owned()),
+            sandbox_url: sandbox_url.map(str::to_owned),
+            domain: domain.map(str::to_owned),
+            ..TargetFile::default()
+        };
+        file.target().unwrap()
+    }
+
+    #[test]
+    fn names_lead_to_the_api_and_to_sandboxes() {
+        let (one, domain) = routes(&target(Some("http://127.0.0.1:3001"), None)).unwrap();
+        assert_eq!(domain, DOMAIN);
+        assert_eq!(one.of(&format!("api.{DOMAIN}")), "127.0.0.1:3000");
+        assert_eq!(one.of(&format!("49983-iabc.{DOMAIN}")), "127.0.0.1:3001");
+        let (named, domain) = routes(&target(None, Some("box.example"))).unwrap();
+        assert_eq!(domain, "box.example");
+        assert_eq!(named.of("49983-iabc.box.example"), "49983-iabc.box.example:3000");
+    }
+
+    #[tokio::test]
+    async fn a_front_has_a_certificate_for_its_names() {
+        assert!(config("box.example").is_ok());
+        let front = Front::start(&target(Some("http://127.0.0.1:3001"), None)).await.unwrap();
+        assert!(front.address.port() > 0);
+    }
+}
