@@ -9,9 +9,11 @@ use http::HeaderValue;
 use serde_json::{Value, json};
 
 use crate::agent;
+use crate::interpreter;
 use crate::life::{self, Woken};
-use crate::reply::{bare, header};
+use crate::reply::{bare, decoded, header};
 use crate::service;
+use crate::tree::clean;
 use crate::world::{Sandbox, World, lock};
 
 /// The agent's port.
@@ -105,7 +107,12 @@ pub async fn answer(w: Arc<World>, mut request: Request, host: &str) -> Response
         }
     }
     if port == AGENT {
-        let path = request.uri().path();
+        let path = if w.on("init-encoded-public") {
+            request.uri().path().to_owned()
+        } else {
+            clean(&decoded(request.uri().path(), false))
+        };
+        let path = path.as_str();
         let internal = [
             "/init",
             "/freeze",
@@ -142,6 +149,9 @@ pub async fn answer(w: Arc<World>, mut request: Request, host: &str) -> Response
             let body = json!({ "sandboxId": id, "message": message, "code": 403 });
             return refused(&w, page, 403, body);
         }
+    }
+    if port == interpreter::PORT && sandbox.template == interpreter::TEMPLATE {
+        return interpreter::answer(&w, &sandbox, request).await;
     }
     if !listens(&w, &sandbox, port).await {
         let message = if w.on("closed-port-words") {

@@ -36,6 +36,8 @@ pub enum TreeError {
     NotDir,
     #[error("it exists")]
     Exists,
+    #[error("no space is left")]
+    NoSpace,
     #[error("too many levels of symbolic links")]
     Loop,
 }
@@ -56,6 +58,8 @@ pub struct Tree {
     changes: Vec<Change>,
     /// Count of changes.
     told: watch::Sender<usize>,
+    /// Folders that hold little: path, and most bytes of a file.
+    small: Vec<(String, usize)>,
 }
 
 fn node(kind: Kind, mode: u32, owner: &str) -> Node {
@@ -96,6 +100,7 @@ impl Tree {
             nodes: BTreeMap::new(),
             changes: Vec::new(),
             told: watch::Sender::new(0),
+            small: Vec::new(),
         };
         for (path, mode, owner) in [
             ("/", 0o755, "root"),
@@ -143,6 +148,11 @@ impl Tree {
             node.mode = mode;
             self.tell(path, "CHMOD");
         }
+    }
+
+    /// Makes a folder hold little.
+    pub fn limit(&mut self, folder: &str, bytes: usize) {
+        self.small.push((format!("{folder}/"), bytes));
     }
 
     pub fn get(&self, path: &str) -> Option<&Node> {
@@ -214,6 +224,12 @@ impl Tree {
         new: &[&'static str],
     ) -> Result<(), TreeError> {
         let path = self.resolved(path).unwrap_or_else(|_| path.to_owned());
+        let full = |(folder, most): &(String, usize)| {
+            path.starts_with(folder.as_str()) && content.len() > *most
+        };
+        if self.small.iter().any(full) {
+            return Err(TreeError::NoSpace);
+        }
         if let Some(have) = self.nodes.get_mut(&path) {
             if have.kind == Kind::Dir {
                 return Err(TreeError::IsDir);

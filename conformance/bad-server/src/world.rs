@@ -1,6 +1,6 @@
 //! All state: sandboxes with their files and processes. Expiry is judged when something is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,10 @@ use tokio::sync::watch;
 
 use crate::agent::process::Process;
 use crate::agent::watch::Watch;
+use crate::api::logs::Entry;
 use crate::faults::FAULTS;
+use crate::image::Snapshot;
+use crate::interpreter::Interpreter;
 use crate::life::{self, Life};
 use crate::service::Service;
 use crate::tree::Tree;
@@ -26,6 +29,12 @@ pub struct World {
     serial: AtomicU64,
     /// Living sandboxes by id.
     pub sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
+    /// Snapshots, oldest first.
+    pub snapshots: Mutex<Vec<Arc<Snapshot>>>,
+    /// Variables of all contexts; only a fault writes here.
+    pub leaked_variables: Mutex<BTreeMap<String, Value>>,
+    /// Idempotency keys whose create is under way.
+    pub under_way: Mutex<BTreeSet<String>>,
     /// Idempotency keys: the request's body and the answer's.
     pub keys: Mutex<BTreeMap<String, (Value, Value)>>,
 }
@@ -36,6 +45,9 @@ impl World {
             fault,
             serial: AtomicU64::new(1),
             sandboxes: Mutex::default(),
+            snapshots: Mutex::default(),
+            leaked_variables: Mutex::default(),
+            under_way: Mutex::default(),
             keys: Mutex::default(),
         }
     }
@@ -103,10 +115,14 @@ pub struct Sandbox {
     pub started: Timestamp,
     pub end: Mutex<Timestamp>,
     pub life: Life,
-    pub tree: Mutex<Tree>,
+    pub tree: Arc<Mutex<Tree>>,
+    pub logs: Mutex<Vec<Entry>>,
     pub processes: Mutex<BTreeMap<u32, Arc<Process>>>,
+    /// End events of processes that are over.
+    pub ended: Mutex<BTreeMap<u32, Value>>,
     pub services: Mutex<BTreeMap<u16, Arc<Service>>>,
     pub watchers: Mutex<BTreeMap<String, Watch>>,
+    pub interpreter: Interpreter,
     /// What an earlier command left in the environment; only a fault writes here.
     pub leaked: Mutex<BTreeMap<String, String>>,
     dead: watch::Sender<bool>,
@@ -124,6 +140,7 @@ pub struct Plan {
     pub envs: BTreeMap<String, String>,
     pub timeout: i64,
     pub life: Life,
+    pub tree: Arc<Mutex<Tree>>,
 }
 
 impl Sandbox {
@@ -140,14 +157,26 @@ impl Sandbox {
             started: now,
             end: Mutex::new(after(now, plan.timeout)),
             life: plan.life,
-            tree: Mutex::new(Tree::new()),
+            tree: plan.tree,
+            logs: Mutex::default(),
             processes: Mutex::default(),
+            ended: Mutex::default(),
             services: Mutex::default(),
             watchers: Mutex::default(),
+            interpreter: Interpreter::default(),
             leaked: Mutex::default(),
             dead: watch::Sender::new(false),
             next_pid: AtomicU32::new(500),
         }
+    }
+
+    /// Writes an entry of the log.
+    pub fn log(&self, level: &'static str, message: &str) {
+        lock(&self.logs).push(Entry {
+            at: Timestamp::now(),
+            level,
+            message: message.to_owned(),
+        });
     }
 
     pub fn pid(&self) -> u32 {

@@ -7,11 +7,14 @@ mod auth;
 mod errors;
 mod files;
 mod filesystem;
+mod interpreter;
 mod lifecycle;
+mod metrics;
 mod pause;
 mod process;
 mod proxy;
 mod pty;
+mod snapshot;
 mod watch;
 
 use crate::check::Check;
@@ -24,13 +27,16 @@ pub fn all() -> Vec<Check> {
         auth::CHECKS.to_vec(),
         errors::all(),
         process::all(),
-        pty::CHECKS.to_vec(),
+        pty::all(),
         filesystem::all(),
         watch::all(),
         files::all(),
         proxy::all(),
-        crate::sdk::steps::checks(),
+        interpreter::all(),
         pause::all(),
+        snapshot::all(),
+        metrics::all(),
+        crate::sdk::steps::checks(),
     ]
     .concat()
 }

@@ -4,5 +4,6 @@ pub mod connect;
 pub mod encode;
 pub mod envelope;
 pub mod http1;
+pub mod lines;
 pub mod reply;
 pub mod request;

@@ -1,5 +1,6 @@
 //! The agent in a sandbox: who may ask, and where a request goes.
 
+mod compose;
 pub mod connect;
 mod files;
 mod filesystem;
@@ -17,7 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::reply::{bare, empty, header, json as answer_json};
+use crate::reply::{bare, decoded, empty, header, json as answer_json};
 use crate::tree::{absolute, clean};
 use crate::world::{Sandbox, World, lock};
 
@@ -64,8 +65,14 @@ pub fn resolved(w: &World, user: &User, path: &str) -> String {
     clean(&path)
 }
 
+pub use files::is_signed;
+
 pub async fn answer(w: &Arc<World>, sandbox: &Arc<Sandbox>, request: Request) -> Response {
-    let path = request.uri().path().to_owned();
+    let path = if w.on("init-encoded-public") {
+        clean(&decoded(request.uri().path(), false))
+    } else {
+        request.uri().path().to_owned()
+    };
     let method = request.method().as_str().to_owned();
     if path == "/health" && method == "GET" && !w.on("agent-health-needs-token") {
         return if w.on("agent-health-500") {
@@ -84,6 +91,9 @@ pub async fn answer(w: &Arc<World>, sandbox: &Arc<Sandbox>, request: Request) ->
         "/health" => return empty(204),
         // Only reached with the fault that makes it public.
         "/init" => return empty(204),
+        "/files/compose" if method == "POST" && !w.on("compose-missing") => {
+            return compose::answer(w, sandbox, request).await;
+        }
         "/envs" => return answer_json(200, &json!(process::globals(w, sandbox))),
         "/metrics" => return answer_json(200, &metrics(w)),
         _ => {}

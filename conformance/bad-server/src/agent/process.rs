@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::connect::Failure;
 use super::shell::{self, Shell};
 use super::{User, resolved};
+use crate::image::Frozen;
 use crate::tree::Kind;
 use crate::world::{Sandbox, World, lock};
 
@@ -36,9 +37,22 @@ pub struct Process {
     pub signal: watch::Sender<Option<&'static str>>,
     input: Mutex<Option<mpsc::UnboundedSender<Vec<u8>>>>,
     input_enabled: bool,
+    who: User,
+    /// The start request, and all input since: what a clone does again.
+    body: Value,
+    given: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Process {
+    pub fn frozen(&self) -> Frozen {
+        Frozen {
+            pid: self.pid,
+            who: self.who.clone(),
+            body: self.body.clone(),
+            given: lock(&self.given).clone(),
+        }
+    }
+
     pub fn tell(&self, event: Event) {
         let _ = self.events.send(event);
     }
@@ -56,7 +70,9 @@ pub fn globals(w: &World, sandbox: &Sandbox) -> BTreeMap<String, String> {
     if !w.on("no-sandbox-id-env") {
         envs.insert("E2B_SANDBOX_ID".to_owned(), sandbox.id.clone());
     }
-    envs.insert("E2B_TEMPLATE_ID".to_owned(), sandbox.template.clone());
+    if !w.on("no-template-id-env") {
+        envs.insert("E2B_TEMPLATE_ID".to_owned(), sandbox.template.clone());
+    }
     envs
 }
 
@@ -74,6 +90,9 @@ fn environment(
         ("LOGNAME", &who.name),
     ] {
         envs.insert(name.to_owned(), value.to_owned());
+    }
+    if w.on("no-path-env") {
+        envs.remove("PATH");
     }
     if w.on("no-home-env") {
         envs.remove("HOME");
@@ -117,7 +136,8 @@ fn working_dir(
     let is_dir = lock(&sandbox.tree)
         .get(&cwd)
         .is_some_and(|node| node.kind == Kind::Dir);
-    if is_dir || w.on("missing-cwd-accepted") {
+    let other = given.is_some_and(|cwd| cwd.starts_with('~')) && w.on("other-tilde-accepted");
+    if is_dir || other || w.on("missing-cwd-accepted") {
         return Ok(cwd);
     }
     let named = if w.on("missing-cwd-unnamed") {
@@ -138,9 +158,34 @@ pub fn start(
     who: &User,
     body: &Value,
 ) -> Result<(Arc<Process>, broadcast::Receiver<Event>), Failure> {
+    sandbox.log("info", "process started");
+    begun(w, sandbox, who, body, sandbox.pid())
+}
+
+/// Does a process of a clone again.
+pub fn revive(w: &Arc<World>, sandbox: &Arc<Sandbox>, frozen: &Frozen) {
+    let begun = begun(w, sandbox, &frozen.who, &frozen.body, frozen.pid);
+    if let Ok((process, _)) = begun
+        && let Some(sender) = lock(&process.input).as_ref()
+    {
+        lock(&process.given).clone_from(&frozen.given);
+        for bytes in &frozen.given {
+            let _ = sender.send(bytes.clone());
+        }
+    }
+}
+
+fn begun(
+    w: &Arc<World>,
+    sandbox: &Arc<Sandbox>,
+    who: &User,
+    body: &Value,
+    pid: u32,
+) -> Result<(Arc<Process>, broadcast::Receiver<Event>), Failure> {
     let config = body["process"].clone();
     let cmd = config["cmd"].as_str().unwrap_or("").to_owned();
-    if !shell::known(&cmd) && !w.on("missing-binary-starts") {
+    let bare = !cmd.contains('/') && w.on("bare-name-refused");
+    if (bare || !shell::known(&cmd)) && !w.on("missing-binary-starts") {
         return Err(Failure::new(
             "invalid_argument",
             &format!("{cmd}: no such file or directory"),
@@ -169,7 +214,7 @@ pub fn start(
     };
     let (events, receiver) = broadcast::channel(BACKLOG);
     let process = Arc::new(Process {
-        pid: sandbox.pid(),
+        pid,
         config: config.clone(),
         tag: body["tag"]
             .as_str()
@@ -181,6 +226,9 @@ pub fn start(
         signal: watch::Sender::new(None),
         input: Mutex::new(enabled.then_some(input)),
         input_enabled: enabled,
+        who: who.clone(),
+        body: body.clone(),
+        given: Mutex::default(),
     });
     lock(&sandbox.processes).insert(process.pid, Arc::clone(&process));
     let envs = environment(w, sandbox, who, &config);
@@ -237,6 +285,7 @@ async fn lived(
     } else {
         lock(&sandbox.processes).remove(&process.pid);
     }
+    lock(&sandbox.ended).insert(process.pid, end.clone());
     process.tell(Event::End(end));
 }
 
@@ -296,6 +345,7 @@ pub fn input(w: &World, process: &Process, input: &Value) -> Result<(), Failure>
         .as_ref()
         .filter(|_| !w.on("stdin-dropped"))
     {
+        lock(&process.given).push(bytes.clone());
         let _ = sender.send(bytes);
     }
     Ok(())
@@ -373,7 +423,7 @@ fn list(w: &World, sandbox: &Sandbox) -> Value {
         if w.on("list-without-config") {
             item = json!({ "pid": process.pid });
         }
-        if let Some(tag) = &process.tag {
+        if let Some(tag) = process.tag.as_ref().filter(|_| !w.on("tag-unlisted")) {
             item["tag"] = json!(tag);
         }
         item

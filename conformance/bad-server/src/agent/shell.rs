@@ -6,7 +6,7 @@
 //!  word    = text, 'text', "text with $NAME ${NAME} $? $$"
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -60,6 +60,8 @@ pub struct Shell {
     envs: BTreeMap<String, String>,
     cwd: String,
     input: mpsc::UnboundedReceiver<Vec<u8>>,
+    /// Input that `read` has not used yet.
+    held: Vec<u8>,
     last: i32,
     ended: Option<i32>,
 }
@@ -84,6 +86,7 @@ impl Shell {
             envs,
             cwd,
             input,
+            held: Vec::new(),
             last: 0,
             ended: None,
         }
@@ -141,6 +144,9 @@ impl Shell {
                 let skip = (before == Joint::And && self.last != 0)
                     || (before == Joint::Or && self.last == 0);
                 before = after;
+                if self.w.on("unread-output-blocks") && self.process.events.receiver_count() == 0 {
+                    std::future::pending::<()>().await;
+                }
                 if skip || command.trim().is_empty() {
                     continue;
                 }
@@ -154,6 +160,7 @@ impl Shell {
                         envs: self.envs.clone(),
                         cwd: self.cwd.clone(),
                         input,
+                        held: Vec::new(),
                         last: 0,
                         ended: None,
                     };
@@ -251,10 +258,51 @@ impl Shell {
                     }
                     0
                 }
+                ("sudo", ["-n", rest @ ..]) if !self.w.on("no-sudo") => {
+                    let Some(root) = super::user(&self.w, "root") else {
+                        return 1;
+                    };
+                    let before = std::mem::replace(&mut self.who, root);
+                    let words: Vec<String> = rest.iter().map(|word| (*word).to_owned()).collect();
+                    let code = self.command(&words, out).await;
+                    self.who = before;
+                    code
+                }
+                ("python3", ["-c", code]) if code.contains("SIGWINCH") => self.sized(out).await,
+                ("read", [name]) => self.read(name).await,
                 ("python3", [file, args @ ..]) => self.serve(file, args).await,
                 (name, args) => self.simple(name, args, out),
             }
         })
+    }
+
+    /// A program in the foreground that tells when the terminal has another size.
+    async fn sized(&self, out: &Out) -> i32 {
+        let before = *lock(&self.process.size);
+        self.write(out, b"ready\n");
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if *lock(&self.process.size) != before && !self.w.on("pty-resize-silent") {
+                self.write(out, b"resized\n");
+                return 0;
+            }
+        }
+    }
+
+    /// `read`: a line of input into a variable.
+    async fn read(&mut self, name: &str) -> i32 {
+        loop {
+            if let Some(at) = self.held.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.held.drain(..=at).collect();
+                let value = String::from_utf8_lossy(&line[..at]).into_owned();
+                self.envs.insert(name.to_owned(), value);
+                return 0;
+            }
+            match self.input.recv().await {
+                Some(bytes) => self.held.extend(bytes),
+                None => return 1,
+            }
+        }
     }
 
     /// Programs that end at once.
@@ -289,6 +337,7 @@ impl Shell {
                 let (cols, rows) = *lock(&self.process.size);
                 say(format!("{rows} {cols}\n"))
             }
+            ("id", ["-G"]) => say(format!("{}\n", self.groups())),
             ("kill", ["-0", pid]) => {
                 let pid: u32 = pid.parse().unwrap_or(0);
                 if lock(&self.sandbox.processes).contains_key(&pid) {
@@ -311,6 +360,22 @@ impl Shell {
         }
     }
 
+    /// Numbers of the user's groups.
+    fn groups(&self) -> String {
+        let file = lock(&self.sandbox.tree)
+            .read("/etc/group")
+            .unwrap_or_default();
+        let text = String::from_utf8_lossy(&file).into_owned();
+        let further = text.lines().filter_map(|line| {
+            let mut fields = line.split(':').skip(2);
+            let (number, members) = (fields.next()?, fields.next()?);
+            let own = members.split(',').any(|name| name == self.who.name);
+            (own && !self.w.on("groups-dropped")).then_some(number)
+        });
+        let all: Vec<&str> = ["1000"].into_iter().chain(further).collect();
+        all.join(" ")
+    }
+
     fn on_files(&self, name: &str, args: &[&str]) -> i32 {
         let mut tree = lock(&self.sandbox.tree);
         match (name, args) {
@@ -324,6 +389,15 @@ impl Shell {
             ("chmod", [mode, file]) => {
                 let mode = u32::from_str_radix(mode, 8).unwrap_or(0o644);
                 tree.chmod(&self.path(file), mode);
+            }
+            ("chown", [owner, file]) => {
+                let owner = owner.split(':').next().unwrap_or(owner);
+                if let Some(node) = tree.get_mut(&self.path(file)) {
+                    owner.clone_into(&mut node.owner);
+                }
+            }
+            ("mount", ["-t", "tmpfs", "-o", _, "tmpfs", dir]) => {
+                tree.limit(&self.path(dir), 65_536)
             }
             ("rm", ["-f" | "-rf", file]) => tree.remove(&self.path(file)),
             ("test", ["-e", file]) => return i32::from(tree.get(&self.path(file)).is_none()),
@@ -370,11 +444,22 @@ impl Shell {
     /// A terminal: echoes what is typed, runs each line.
     async fn interactive(&mut self) -> i32 {
         let mut line = Vec::new();
+        let mut typed = VecDeque::new();
         self.write(&Out::Std("pty"), b"$ ");
-        while let Some(bytes) = self.input.recv().await {
-            for byte in bytes {
+        loop {
+            if typed.is_empty() {
+                match self.input.recv().await {
+                    Some(bytes) => typed.extend(bytes),
+                    None => return self.last,
+                }
+            }
+            while let Some(byte) = typed.pop_front() {
                 if byte == 4 {
                     return self.last;
+                }
+                if byte == 3 {
+                    line.clear();
+                    continue;
                 }
                 if byte != b'\n' && byte != b'\r' {
                     line.push(byte);
@@ -383,14 +468,37 @@ impl Shell {
                 }
                 self.write(&Out::Std("pty"), b"\n");
                 let text = String::from_utf8_lossy(&std::mem::take(&mut line)).into_owned();
-                self.last = self.script(&text).await;
+                self.last = self.foreground(&text, &mut typed).await;
                 if let Some(code) = self.ended {
                     return if self.w.on("pty-exit-zero") { 0 } else { code };
                 }
                 self.write(&Out::Std("pty"), b"$ ");
             }
         }
-        self.last
+    }
+
+    /// Runs a line of a terminal, which an interrupt ends; what else is typed meanwhile is for later.
+    async fn foreground(&mut self, text: &str, typed: &mut VecDeque<u8>) -> i32 {
+        let deaf = self.w.on("pty-interrupt-ignored");
+        let (_, none) = mpsc::unbounded_channel();
+        let mut input = std::mem::replace(&mut self.input, none);
+        let code = {
+            let script = self.script(text);
+            tokio::pin!(script);
+            loop {
+                tokio::select! {
+                    code = &mut script => break code,
+                    Some(bytes) = input.recv() => {
+                        if bytes.contains(&3) && !deaf {
+                            break 130;
+                        }
+                        typed.extend(bytes);
+                    }
+                }
+            }
+        };
+        self.input = input;
+        code
     }
 
     /// The words of a command, and whether each is written without quotes.

@@ -1,29 +1,31 @@
 //! Creates, both versions.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::Call;
 use super::shape::handle;
+use super::snapshots;
 use crate::life::{self, Life};
 use crate::reply::{coded, error, header, json as answer};
+use crate::tree::Tree;
 use crate::world::{Plan, Sandbox, World, lock};
 
 /// Most seconds that a sandbox may live.
-const MAX_LIFE: i64 = 86_400;
+pub const MAX_LIFE: i64 = 86_400;
 
-pub fn v1(w: &World, call: &Call) -> Response {
+pub fn v1(w: &Arc<World>, call: &Call) -> Response {
     made(w, call, true).unwrap_or_else(|refusal| refusal)
 }
 
-pub fn v2(w: &World, call: &Call) -> Response {
+pub fn v2(w: &Arc<World>, call: &Call) -> Response {
     made(w, call, false).unwrap_or_else(|refusal| refusal)
 }
 
-fn made(w: &World, call: &Call, old: bool) -> Result<Response, Response> {
+fn made(w: &Arc<World>, call: &Call, old: bool) -> Result<Response, Response> {
     let body = call.object(w)?;
     let key =
         header(&call.headers, "idempotency-key").filter(|_| !old && !w.on("idempotency-ignored"));
@@ -56,7 +58,7 @@ fn made(w: &World, call: &Call, old: bool) -> Result<Response, Response> {
     Ok(answer(code, &reply))
 }
 
-fn insert(w: &World, body: &Value, old: bool) -> Arc<Sandbox> {
+fn insert(w: &Arc<World>, body: &Value, old: bool) -> Arc<Sandbox> {
     let default = match old {
         true if w.on("v1-default-300") => 300,
         true => 15,
@@ -90,6 +92,13 @@ fn insert(w: &World, body: &Value, old: bool) -> Arc<Sandbox> {
         id = id.to_uppercase();
     }
     let template = body["templateID"].as_str().unwrap_or("base");
+    let snapshot = snapshots::named(w, template);
+    let template = snapshot.as_deref().map_or(template, snapshots::template);
+    if let Some(snapshot) = &snapshot {
+        let mut all = snapshot.image.envs.clone();
+        all.extend(envs);
+        envs = all;
+    }
     let sandbox = Arc::new(Sandbox::new(Plan {
         id,
         template: template.split(':').next().unwrap_or(template).to_owned(),
@@ -106,7 +115,20 @@ fn insert(w: &World, body: &Value, old: bool) -> Arc<Sandbox> {
         envs,
         timeout,
         life: Life::read(body, timeout),
+        tree: match &snapshot {
+            Some(snapshot) => snapshot.image.tree(w),
+            None => Arc::new(Mutex::new(Tree::new())),
+        },
     }));
+    if let Some(snapshot) = snapshot {
+        if !w.on("snapshot-loses-processes") {
+            snapshot.image.revive(w, &sandbox);
+        }
+        if w.on("snapshot-once") {
+            lock(&w.snapshots).retain(|one| one.id != snapshot.id);
+        }
+    }
+    sandbox.log("info", "sandbox created");
     life::boot(w, &sandbox);
     lock(&w.sandboxes).insert(sandbox.id.clone(), Arc::clone(&sandbox));
     sandbox
@@ -170,6 +192,19 @@ fn checked(w: &World, body: &Value, old: bool) -> Result<(), Response> {
     {
         return refuse("no such volume");
     }
+    let tokens: Vec<&Value> = body["iam"]["tokens"]
+        .as_object()
+        .into_iter()
+        .flat_map(|tokens| tokens.values())
+        .collect();
+    if tokens.len() > 5 && !w.on("iam-any-count") {
+        return refuse("at most five identity tokens");
+    }
+    let strange =
+        |token: &&Value| !token["tokenType"].is_null() && token["tokenType"] != "JWT-SVID";
+    if tokens.iter().any(strange) && !w.on("iam-any-type") {
+        return refuse("tokenType is JWT-SVID");
+    }
     network(w, body, old)
 }
 
@@ -184,7 +219,8 @@ fn template(w: &World, body: &Value) -> Result<(), Response> {
         return Err(error(w, 404, "no such template"));
     }
     match template.trim_end_matches(":default") {
-        "base" => Ok(()),
+        "base" | "code-interpreter-v1" => Ok(()),
+        _ if snapshots::named(w, template).is_some() => Ok(()),
         _ if w.on("unknown-template-accepted") => Ok(()),
         "" => Err(error(w, 400, "templateID is empty")),
         name if name.contains("//") || name.contains(' ') => {

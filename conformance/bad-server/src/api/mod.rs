@@ -1,10 +1,16 @@
 //! The control API.
 
 mod create;
+mod fork;
 mod life;
 mod list;
+pub mod logs;
+mod metrics;
 mod pause;
 mod shape;
+mod snapshots;
+
+use std::sync::Arc;
 
 use axum::body::to_bytes;
 use axum::extract::Request;
@@ -13,8 +19,8 @@ use http::Method;
 use serde_json::Value;
 
 use crate::KEY;
-use crate::reply::{bare, empty, error, header};
-use crate::world::World;
+use crate::reply::{bare, coded, empty, error, header};
+use crate::world::{World, lock};
 
 /// Largest body.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -43,7 +49,7 @@ impl Call {
     }
 }
 
-pub async fn answer(w: &World, request: Request) -> Response {
+pub async fn answer(w: &Arc<World>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let chunked = head.headers.contains_key("transfer-encoding");
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
@@ -68,8 +74,28 @@ pub async fn answer(w: &World, request: Request) -> Response {
     }
     match authorized(w, &call) {
         Some(refusal) => refusal,
-        None => routed(w, &call),
+        None => match header(&call.headers, "idempotency-key").map(str::to_owned) {
+            Some(key) if call.path == "/v2/sandboxes" => keyed(w, &call, &key).await,
+            _ => routed(w, &call),
+        },
     }
+}
+
+/// A create with an idempotency key: it takes its time, and a second one meanwhile is refused.
+async fn keyed(w: &Arc<World>, call: &Call, key: &str) -> Response {
+    let first = lock(&w.under_way).insert(key.to_owned());
+    if !first && !w.on("idempotency-doubles") {
+        let word = if w.on("idempotency-in-progress-word") {
+            "internal_server_error"
+        } else {
+            "idempotency_in_progress"
+        };
+        return coded(w, 409, "a create with this key is under way", Some(word));
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    let response = routed(w, call);
+    lock(&w.under_way).remove(key);
+    response
 }
 
 fn authorized(w: &World, call: &Call) -> Option<Response> {
@@ -82,6 +108,9 @@ fn authorized(w: &World, call: &Call) -> Option<Response> {
         || (w.on("timeout-route-open") && call.path.ends_with("/timeout"));
     if open || key == Some(KEY) {
         return None;
+    }
+    if w.on("key-form-400") && key.is_some_and(|key| !key.starts_with("e2b_")) {
+        return Some(error(w, 400, "the API key has another form"));
     }
     if w.on("refusal-of-key-as-text") {
         return Some(bare(401, "text/plain", "unauthorized"));
@@ -99,7 +128,7 @@ fn authorized(w: &World, call: &Call) -> Option<Response> {
     Some(error(w, 401, "the API key is missing or not valid"))
 }
 
-fn routed(w: &World, call: &Call) -> Response {
+fn routed(w: &Arc<World>, call: &Call) -> Response {
     let parts: Vec<&str> = call.path.trim_start_matches('/').split('/').collect();
     let method = call.method.as_str();
     match (method, parts.as_slice()) {
@@ -108,7 +137,7 @@ fn routed(w: &World, call: &Call) -> Response {
         ("POST", ["v2", "sandboxes"]) => error(w, 405, "method not allowed"),
         ("GET", ["sandboxes"]) if !w.on("list-v1-missing") => list::v1(w, call),
         ("GET", ["v2", "sandboxes"]) => list::v2(w, call),
-        ("GET", ["sandboxes", id]) => life::detail(w, id),
+        ("GET", ["sandboxes", id]) if *id != "metrics" => life::detail(w, id),
         ("DELETE", ["sandboxes", id]) => life::kill(w, id),
         ("POST", ["sandboxes", id, "timeout"]) => life::timeout(w, call, id),
         ("POST", ["sandboxes", id, "refreshes"]) if !w.on("refresh-missing") => {
@@ -122,6 +151,14 @@ fn routed(w: &World, call: &Call) -> Response {
         ("POST", ["sandboxes", id, "resume"]) if !w.on("old-resume-missing") => {
             pause::resume(w, call, id)
         }
+        ("POST", ["sandboxes", id, "snapshots"]) => snapshots::take(w, call, id),
+        ("GET", ["snapshots"]) => snapshots::list(w, call),
+        ("DELETE", ["templates", id]) => snapshots::delete_template(w, id),
+        ("POST", ["sandboxes", id, "fork"]) => fork::fork(w, call, id),
+        ("GET", ["sandboxes", "metrics"]) => metrics::many(w, call),
+        ("GET", ["sandboxes", id, "metrics"]) => metrics::one(w, call, id),
+        ("GET", ["sandboxes", id, "logs"]) => logs::v1(w, call, id),
+        ("GET", ["v2", "sandboxes", id, "logs"]) => logs::v2(w, call, id),
         _ if w.on("unknown-route-html") => bare(404, "text/html", "<h1>404</h1>"),
         _ => error(w, 404, "there is no such route"),
     }
