@@ -23,7 +23,7 @@ parser.add_argument("--memory-mib", type=int, required=True)
 parser.add_argument("--bound", type=float, default=20.0, help="seconds within which a command must answer")
 parser.add_argument("--out", type=pathlib.Path, required=True)
 
-STEPS = [1, 10, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1_000]
+STEPS = [1, 10, 50, *range(100, 1_000, 100), *range(1_000, 10_001, 250)]
 
 # Runs on the host. Guest memory is one run of neighbouring mappings as long as the guest's memory.
 PROBE = r"""

@@ -54,6 +54,11 @@ fn connection(stream: TcpStream, token: &str, power_off: fn()) -> Result<()> {
             set_clock(unix_time_ns);
             wire::write_line(&mut writer, &ok())?;
         }
+        Op::Pulse {} => {
+            wire::write_line(&mut writer, &ok())?;
+            // The interrupt that brought a byte was its purpose.
+            let _ = std::io::copy(&mut reader, &mut std::io::sink());
+        }
         Op::Shutdown {} => {
             wire::write_line(&mut writer, &ok())?;
             power_off();

@@ -60,6 +60,16 @@ impl Client {
         Ok(uptime)
     }
 
+    /// A connection whose bytes wake the lab ([`super::pulse`]).
+    ///
+    /// # Errors
+    /// When the agent doesn't answer within `timeout`.
+    pub fn pulse(&self, timeout: Duration) -> Result<TcpStream> {
+        let (stream, _) = self.request(Op::Pulse {}, Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
+        Ok(stream)
+    }
+
     /// Powers the lab off.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ pub mod image;
 pub mod init;
 pub mod instance;
 pub mod machine;
+pub mod pulse;
 pub mod qmp;
 pub mod vmlinux;
 pub mod wire;
@@ -49,6 +50,7 @@ use cpio::Cpio;
 use image::Image;
 use instance::{Instance, Kind, ProcessId};
 use machine::{Drive, Machine};
+use pulse::Pulse;
 use qmp::Qmp;
 use wire::{AGENT_PORT, LabConfig};
 
@@ -102,6 +104,7 @@ impl LabOptions {
 #[derive(Debug)]
 pub struct Lab {
     client: Client,
+    pulse: Option<Pulse>,
     qmp: Qmp<ChildStdin>,
     qemu: Child,
     boot: Duration,
@@ -269,6 +272,7 @@ impl Lab {
         })?;
         let qemu = qemu.0.take().context("QEMU is gone")?;
         Ok(Self {
+            pulse: Some(Pulse::start(client.clone(), pulse::PERIOD)),
             client,
             qmp,
             qemu,
@@ -290,6 +294,7 @@ impl Drop for Lab {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        self.pulse = None;
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }

@@ -7,6 +7,8 @@
 //! then, for exec only, frames both ways:  kind u8 │ length u32 BE │ payload (≤ 1 MiB)
 //!   agent  → client   1 stdout · 2 stderr · 3 exit (JSON, the last frame) · 6 taken (u32 BE)
 //!   client → agent    4 stdin (empty: its end) · 5 signal (one byte)
+//!
+//! for pulse, bytes from the client until it closes
 //! ```
 //!
 //! One connection carries one operation. A connection that breaks kills its command.
@@ -66,6 +68,8 @@ pub enum Op {
     },
     /// Runs a command.
     Exec(CommandLine),
+    /// Bytes follow that mean nothing but that the lab is to wake up.
+    Pulse {},
     /// Powers the lab off.
     Shutdown {},
 }

@@ -12,7 +12,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use vmm::config::{DiskConfig, MachineConfig, SerialConfig, VsockConfig};
-use vmm::control::{Booted, Client, DiskOverride, Op, RestoreArgs, SnapshotArgs, Snapshotted};
+use vmm::control::{
+    Booted, Client, DiskOverride, Op, RestoreArgs, SnapshotArgs, Snapshotted, Stats,
+};
 use vmm::snapshot::Kind;
 
 /// How long anything may take: emulated hosts are slow.
@@ -169,6 +171,24 @@ impl Guest {
         }
     }
 
+    /// What can be said about a guest that does not answer: its VMM's counters twice, where its threads are, its console.
+    pub fn report(&self) -> String {
+        let stats = || match self.client().call::<Stats>(Op::Stats) {
+            Ok(stats) => format!("{stats:?}"),
+            Err(error) => error.to_string(),
+        };
+        let before = stats();
+        std::thread::sleep(Duration::from_secs(2));
+        let mut report = format!("{before}\n2 s later: {}\n", stats());
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        for task in tasks.into_iter().flatten().flatten() {
+            for name in ["comm", "stat", "stack"] {
+                report += &std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            }
+        }
+        report + &std::fs::read_to_string(self.path("serial.log")).unwrap_or_default()
+    }
+
     /// Connects to the agent's control port; waits for the guest to listen.
     pub fn agent(&self) -> Agent {
         let deadline = Instant::now() + PATIENCE;
@@ -217,6 +237,26 @@ impl Agent {
         let mut line = String::new();
         let len = (&mut self.0).take(1 << 16).read_line(&mut line).ok()?;
         (len > 0).then(|| line.trim_end().to_owned())
+    }
+
+    /// All that still comes, until the other side closes; what has come, where that takes too long. A stream that only keeps
+    /// itself alive takes too long as well.
+    pub fn rest(&mut self) -> Result<String, String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut answer = Vec::new();
+        let ended = loop {
+            let mut bytes = [0; 4096];
+            match self.0.read(&mut bytes) {
+                Ok(0) => break true,
+                Ok(len) => answer.extend_from_slice(&bytes[..len]),
+                Err(_) => break false,
+            }
+            if Instant::now() > deadline {
+                break false;
+            }
+        };
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        if ended { Ok(answer) } else { Err(answer) }
     }
 
     pub fn hello(&mut self, id: u64) -> Option<String> {
@@ -268,9 +308,12 @@ pub fn run(guest: &Guest, command: &str) -> String {
     agent.send(&head);
     let framed = [&[0][..], &len, body.as_bytes()].concat();
     agent.0.get_mut().write_all(&framed).expect("it is sent");
-    let mut answer = Vec::new();
-    agent.0.read_to_end(&mut answer).expect("an answer");
-    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let answer = agent.rest().unwrap_or_else(|got| {
+        panic!(
+            "{command:?} has not ended; so far: {got:?}\n{}",
+            guest.report()
+        )
+    });
     let parts = answer.split("\"stdout\":\"").skip(1);
     let parts = parts.filter_map(|part| part.split('"').next());
     parts.map(decode_base64).collect()
