@@ -10,7 +10,7 @@ async function cat(box) {
     background: true,
     timeoutMs: limit(10_000),
     onStdout: (text) => (seen += text),
-    ...(generation() >= 3 ? { stdin: true } : {}),
+    ...(generation() >= 4 ? { stdin: true } : {}),
   })
   // It may end with the sandbox.
   const end = handle.wait().catch((error) => error)

@@ -25,17 +25,18 @@ def result(topic):
 
 @step("logs")
 def logs(topic):
-    execution = box(topic).run_code("import sys\nprint('out')\nprint('err', file=sys.stderr)")
+    execution = box(topic).run_code('import sys\nprint("out")\nprint("err", file=sys.stderr)')
     same("stdout", "".join(execution.logs.stdout), "out\n")
     same("stderr", "".join(execution.logs.stderr), "err\n")
 
 
 @step("error")
 def error(topic):
-    execution = box(topic).run_code("1 / 0")
+    execution = box(topic).run_code('raise ValueError("wrong")')
     expect(execution.error is not None, "an error", "none")
-    same("error's name", execution.error.name, "ZeroDivisionError")
-    expect("1 / 0" in execution.error.traceback, "a traceback with the line", execution.error.traceback)
+    same("error's name and value", (execution.error.name, execution.error.value), ("ValueError", "wrong"))
+    expect("ValueError" in str(execution.error.traceback), "a traceback", execution.error.traceback)
+    expect(isinstance(execution.error.traceback, str), "the traceback as text", type(execution.error.traceback))
 
 
 @step("state")
@@ -56,5 +57,5 @@ def context(topic):
 @step("callback")
 def callback(topic):
     seen = []
-    box(topic).run_code("print('out')", on_stdout=lambda message: seen.append(message.line))
+    box(topic).run_code('print("out")', on_stdout=lambda message: seen.append(message.line))
     same("stdout by callback", "".join(seen), "out\n")

@@ -72,7 +72,7 @@ def user(topic):
 
 
 def cat(box):
-    options = {"stdin": True} if generation() >= 3 else {}
+    options = {"stdin": True} if generation() >= 4 else {}
     return box.commands.run("cat", background=True, timeout=limit(10), **options)
 
 

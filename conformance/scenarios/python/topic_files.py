@@ -106,5 +106,5 @@ def make_dir(topic):
 @step("user")
 def user(topic):
     box, name = topic.shared(), word()
-    box.files.write(name, "x", user="root")
+    box.files.write(name, "x", "root")
     same("in root's home", box.commands.run(f"cat /root/{name}", user="root").stdout, "x")

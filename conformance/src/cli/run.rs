@@ -263,6 +263,7 @@ async fn ran(list: &List, target: Target, plan: &Plan, args: &Args) -> ExitCode 
         profiles: profiles(list, &results),
         results,
     };
+    sdk::front::tidy();
     finish(&report, args)
 }
 

@@ -11,7 +11,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
@@ -182,9 +182,11 @@ impl Drop for Front {
     }
 }
 
-/// The authority's certificate as a file.
+/// The authority's certificate as a file, once it was asked for.
+static TRUSTED: OnceLock<Result<PathBuf, FrontError>> = OnceLock::new();
+
 fn trusted() -> Result<PathBuf, FrontError> {
-    static FILE: LazyLock<Result<PathBuf, FrontError>> = LazyLock::new(|| {
+    let written = TRUSTED.get_or_init(|| {
         let authority = AUTHORITY.as_ref().map_err(Clone::clone)?;
         let write = || {
             let folder = cache().map_err(std::io::Error::other)?;
@@ -195,14 +197,12 @@ fn trusted() -> Result<PathBuf, FrontError> {
         };
         write().map_err(|error: std::io::Error| FrontError::Write(error.to_string()))
     });
-    FILE.clone()
+    written.clone()
 }
 
 /// Removes the certificate's file at the end of a run.
 pub fn tidy() {
-    if AUTHORITY.is_ok()
-        && let Ok(file) = trusted()
-    {
+    if let Some(Ok(file)) = TRUSTED.get() {
         let _ = std::fs::remove_file(file);
     }
 }
