@@ -16,6 +16,7 @@ use crate::sandbox::Sandbox;
 use crate::target::Target;
 use crate::wire::connect::Stream;
 use crate::wire::http1::{self, HttpError};
+use crate::wire::proto::Message;
 use crate::wire::reply::Reply;
 use crate::wire::request::Request;
 
@@ -174,10 +175,26 @@ impl Context {
     /// # Errors
     /// When it is none.
     pub async fn stream(&self, request: Request) -> Result<Stream, Stop> {
+        self.stream_as(request, None).await
+    }
+
+    /// The same for a stream of protobuf messages.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub async fn stream_as(
+        &self,
+        request: Request,
+        message: Option<&'static Message>,
+    ) -> Result<Stream, Stop> {
         let since = Instant::now();
         let result = http1::open(&request).await;
         let evidence = self.recorder.opened(&request, since, &result);
-        Stream::begin(result.map_err(|error| broken(&error))?, evidence)
+        Stream::begin_as(
+            result.map_err(|error| broken(&error))?,
+            evidence,
+            message,
+        )
     }
 
     /// Gets a path of the API.

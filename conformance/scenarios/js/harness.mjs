@@ -96,10 +96,14 @@ class Topic {
     return this.one
   }
 
-  async finish() {
-    for (const id of this.made) {
+  /** Kills what a step made for itself, so that servers with few places are not filled. */
+  async tidy(all = false) {
+    const kept = []
+    for (const box of all ? [] : [this.one, this.code]) kept.push((await box?.catch(() => {}))?.sandboxId)
+    for (const id of this.made.filter((id) => !kept.includes(id))) {
       await Sandbox.kill(id).catch(() => {}) // the suite kills by label what is left
     }
+    this.made = this.made.filter((id) => kept.includes(id))
   }
 }
 
@@ -129,6 +133,7 @@ export async function run(job, name, steps, wanted) {
     }
     line.ms = performance.now() - since
     say(line)
+    await topic.tidy()
   }
-  await topic.finish()
+  await topic.tidy(true)
 }

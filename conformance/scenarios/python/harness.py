@@ -119,8 +119,11 @@ class Topic:
             self._shared = self.needed()
         return self._shared
 
-    def finish(self):
-        for box in self.made:
+    def tidy(self, all_of_them=False):
+        """Kills what a step made for itself, so that servers with few places are not filled."""
+        kept = [] if all_of_them else [self._shared, getattr(self, "code", None)]
+        for box in [box for box in self.made if not any(box is one for one in kept)]:
+            self.made.remove(box)
             try:
                 Sandbox.kill(box.sandbox_id)
             except Exception:
@@ -158,4 +161,5 @@ def run(job, module, wanted):
             )
         line["ms"] = (time.monotonic() - since) * 1000
         say(line)
-    topic.finish()
+        topic.tidy()
+    topic.tidy(all_of_them=True)

@@ -13,6 +13,7 @@ mod metrics;
 mod pause;
 mod process;
 mod proxy;
+mod protobuf;
 mod pty;
 mod snapshot;
 mod watch;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Check> {
         pause::all(),
         snapshot::all(),
         metrics::all(),
+        protobuf::all(),
         crate::sdk::steps::checks(),
     ]
     .concat()

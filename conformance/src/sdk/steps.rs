@@ -105,7 +105,7 @@ pub const STEPS: &[Step] = &[
     Step::new("lifecycle", "pages", "list pages.", &["no-next-token", "page-repeats", "limit-ignored"]).since(3),
     Step::new("lifecycle", "connect", "connect gives a working handle.", &[])
         .routes(&["host-routing-off"], &["connect-needs-timeout"]),
-    Step::new("lifecycle", "kill", "kill gives true, and the sandbox runs no more.", &["killed-agent-answers"]),
+    Step::new("lifecycle", "kill", "kill gives true, and the sandbox runs no more.", &["killed-still-there"]),
     Step::new("lifecycle", "kill-false", "kill of a dead sandbox gives false.", &["second-kill-204"]),
     Step::new("lifecycle", "gone", "connect to a dead sandbox raises the exception for it.", &["missing-410"]).since(3),
     Step::new("lifecycle", "wrong-key", "A wrong key raises the exception for it.", &["any-key-accepted", "wrong-key-403"]),
@@ -153,7 +153,7 @@ pub const STEPS: &[Step] = &[
     Step::new("async", "kill", "AsyncSandbox kills, and gives false the second time.", &["second-kill-204"]).only(Python),
     Step::new("pause", "pause", "A paused sandbox does not run and is shown as paused.", &["paused-agent-answers", "paused-state-running"]).since(3),
     Step::new("pause", "resume", "connect resumes with the files of before.", &["pause-loses-files"]).since(3),
-    Step::new("pause", "same-handle", "A handle of before the pause works after it.", &["resume-new-token"]).since(4),
+    Step::new("pause", "same-handle", "A handle of before the pause works after it.", &["pause-loses-files"]).since(4),
     Step::new("pause", "twice", "A second pause gives false.", &["pause-twice-204"]).since(4),
     Step::new("code", "result", "runCode gives the last expression's value.", &["cell-main-unmarked"]),
     Step::new("code", "logs", "runCode gives what code prints.", &["cell-stderr-as-stdout"]),

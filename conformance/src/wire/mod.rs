@@ -5,5 +5,6 @@ pub mod encode;
 pub mod envelope;
 pub mod http1;
 pub mod lines;
+pub mod proto;
 pub mod reply;
 pub mod request;
