@@ -190,11 +190,7 @@ impl Context {
         let since = Instant::now();
         let result = http1::open(&request).await;
         let evidence = self.recorder.opened(&request, since, &result);
-        Stream::begin_as(
-            result.map_err(|error| broken(&error))?,
-            evidence,
-            message,
-        )
+        Stream::begin_as(result.map_err(|error| broken(&error))?, evidence, message)
     }
 
     /// Gets a path of the API.

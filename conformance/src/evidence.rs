@@ -130,7 +130,7 @@ impl Recorder {
         }
         self.keep(Exchange {
             request: format!("scenario {topic} with {} ({})", pin.name, pin.versions()),
-            request_headers: Vec::new(),
+            request_headers: played.env.clone(),
             request_body: String::new(),
             status: None,
             response_headers: Vec::new(),

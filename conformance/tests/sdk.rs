@@ -35,7 +35,8 @@ async fn is_there(shared: &Shared, pin: &'static Pin) -> bool {
     match shared.project(pin).await {
         Ok(_) => true,
         Err(error) => {
-            let required = std::env::var("E2B_CONFORMANCE_SDKS").is_ok_and(|value| value == "required");
+            let required =
+                std::env::var("E2B_CONFORMANCE_SDKS").is_ok_and(|value| value == "required");
             assert!(!required, "{}: {error}", pin.name);
             println!("NOT TESTED with {}: {error}", pin.name);
             false
@@ -62,7 +63,10 @@ async fn caught(pin: &'static Pin) {
     let mut wanted: BTreeMap<(&str, &'static str), Vec<String>> = BTreeMap::new();
     for step in STEPS.iter().filter(|step| step.is_of(pin)) {
         for fault in step.faults_with(pin) {
-            wanted.entry((fault, step.topic)).or_default().push(step.id());
+            wanted
+                .entry((fault, step.topic))
+                .or_default()
+                .push(step.id());
         }
     }
     let total: usize = wanted.values().map(Vec::len).sum();
@@ -81,7 +85,9 @@ async fn caught(pin: &'static Pin) {
                 jobs.push(job(&server, pin, topic, Some(ids.clone())));
                 servers.push(server);
             }
-            let played = sdk::batch(shared, pin, &jobs, Duration::from_secs(240)).await.unwrap();
+            let played = sdk::batch(shared, pin, &jobs, Duration::from_secs(240))
+                .await
+                .unwrap();
             let mut wrong = Vec::new();
             for (index, ((fault, _), ids)) in piece.iter().enumerate() {
                 for id in ids {
@@ -125,7 +131,10 @@ async fn passes(pins: &[&'static Pin]) {
         .buffer_unordered(32)
         .filter_map(|(check, ran)| async move {
             (ran.status != Status::Pass).then(|| {
-                format!("{}: {} {:?} {:?}", check.id, ran.status, ran.expected, ran.actual)
+                format!(
+                    "{}: {} {:?} {:?}",
+                    check.id, ran.status, ran.expected, ran.actual
+                )
             })
         })
         .collect()

@@ -1,13 +1,15 @@
 // Runs scenarios against one server after another, in one process. In and out as python/main.py says.
 
-import dns from 'node:dns'
 import { readFileSync } from 'node:fs'
+import tls from 'node:tls'
 
-// Names below the front's domain are on this machine: it stands in for a wildcard DNS record.
-const lookup = dns.lookup
-dns.lookup = (host, ...rest) => {
-  const domain = process.env.E2B_CONFORMANCE_FRONT
-  return lookup(domain && host.endsWith('.' + domain) ? '127.0.0.1' : host, ...rest)
+// Names below the front's domain lead to the front: it stands in for a wildcard DNS record and an https port.
+const connect = tls.connect
+tls.connect = (options, ...rest) => {
+  const { E2B_CONFORMANCE_FRONT: domain, E2B_CONFORMANCE_FRONT_PORT: port } = process.env
+  const host = options?.host ?? options?.servername
+  if (!domain || !host?.endsWith('.' + domain)) return connect(options, ...rest)
+  return connect({ ...options, host: '127.0.0.1', port: Number(port), servername: host }, ...rest)
 }
 
 const { run } = await import('./harness.mjs')

@@ -122,7 +122,10 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
     }
     for name in &args.sdk {
         if sdk::pins::named(name).is_none() {
-            let known: Vec<&str> = sdk::pins::all().iter().map(|pin| pin.name.as_str()).collect();
+            let known: Vec<&str> = sdk::pins::all()
+                .iter()
+                .map(|pin| pin.name.as_str())
+                .collect();
             return Err(format!(
                 "there is no SDK `{name}`; there are {}",
                 known.join(", ")

@@ -6,16 +6,19 @@
 //!      ── TLS, SNI 49983-ID.D ─────►       ── plain ──► the sandboxes' address
 //! ```
 //!
-//! The names resolve to the front in the scenario's process only, and only there its certificate is trusted. Both stand in
+//! The names lead to the front in the scenario's process only, and only there its certificate is trusted. Both stand in
 //! for the wildcard record and certificate that an installation with a domain has.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -25,7 +28,7 @@ use super::setup::cache;
 use crate::context::unique;
 use crate::target::{Door, Target};
 
-/// The domain where the target has one address for all sandboxes; such a target takes any.
+/// The domain where the target has one address for all sandboxes and names none itself; such a target takes any.
 const DOMAIN: &str = "sandboxes.e2b-conformance.test";
 
 /// Why there is no front.
@@ -63,7 +66,10 @@ static AUTHORITY: LazyLock<Result<Authority, FrontError>> = LazyLock::new(|| {
     let made = || {
         let mut params = CertificateParams::new(Vec::<String>::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+        params.key_usages = vec![
+            rcgen::KeyUsagePurpose::KeyCertSign,
+            rcgen::KeyUsagePurpose::CrlSign,
+        ];
         params
             .distinguished_name
             .push(rcgen::DnType::CommonName, "e2b-conformance, one run only");
@@ -108,9 +114,14 @@ impl Routes {
     }
 }
 
-fn routes(target: &Target) -> Result<(Routes, String), FrontError> {
+/// `own` is the domain that the target's sandboxes say is theirs: SDKs from 2.0 on follow it.
+fn routes(target: &Target, own: Option<&str>) -> Result<(Routes, String), FrontError> {
     let (sandboxes, domain) = match &target.door {
-        Door::Shared { url, .. } => (Upstream::One(address(url)?), DOMAIN.to_owned()),
+        Door::Shared { url, .. } => {
+            let own = own.and_then(|own| own.split(':').next());
+            let own = own.filter(|own| !own.is_empty()).unwrap_or(DOMAIN);
+            (Upstream::One(address(url)?), own.to_owned())
+        }
         Door::Names { port, domain, .. } => {
             let name = domain.split(':').next().unwrap_or(domain).to_owned();
             (Upstream::Named(port.unwrap_or(80)), name)
@@ -136,8 +147,8 @@ impl Front {
     ///
     /// # Errors
     /// See [`FrontError`].
-    pub async fn start(target: &Target) -> Result<Self, FrontError> {
-        let (routes, domain) = routes(target)?;
+    pub async fn start(target: &Target, own: Option<&str>) -> Result<Self, FrontError> {
+        let (routes, domain) = routes(target, own)?;
         let config = config(&domain)?;
         let listener = TcpListener::bind(("127.0.0.1", 0))
             .await
@@ -165,8 +176,12 @@ impl Front {
     pub fn settings(&self) -> Result<Vec<(String, String)>, FrontError> {
         let trusted = trusted()?.display().to_string();
         Ok([
-            ("E2B_DOMAIN", format!("{}:{}", self.domain, self.address.port())),
+            ("E2B_DOMAIN", self.domain.clone()),
             ("E2B_CONFORMANCE_FRONT", self.domain.clone()),
+            (
+                "E2B_CONFORMANCE_FRONT_PORT",
+                self.address.port().to_string(),
+            ),
             ("SSL_CERT_FILE", trusted.clone()),
             ("NODE_EXTRA_CA_CERTS", trusted),
         ]
@@ -207,21 +222,56 @@ pub fn tidy() {
     }
 }
 
-fn config(domain: &str) -> Result<ServerConfig, FrontError> {
-    let authority = AUTHORITY.as_ref().map_err(Clone::clone)?;
-    let key = KeyPair::generate().map_err(wrong)?;
-    let names = vec![format!("*.{domain}"), format!("api.{domain}")];
-    let params = CertificateParams::new(names).map_err(wrong)?;
-    let leaf = params.signed_by(&key, &authority.issuer).map_err(wrong)?;
+/// A certificate for each name, made when it is asked for: a wildcard below a domain of one label is not accepted everywhere.
+#[derive(Debug)]
+struct Certificates {
+    domain: String,
+    made: Mutex<BTreeMap<String, Arc<CertifiedKey>>>,
+}
+
+/// Names that certificates are kept for; a run has far fewer.
+const NAMES: usize = 4_096;
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name()?;
+        if !name.strip_suffix(&self.domain)?.ends_with('.') {
+            return None;
+        }
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(have) = made.get(name) {
+            return Some(Arc::clone(have));
+        }
+        let fresh = Arc::new(certificate(name)?);
+        if made.len() < NAMES {
+            made.insert(name.to_owned(), Arc::clone(&fresh));
+        }
+        Some(fresh)
+    }
+}
+
+fn certificate(name: &str) -> Option<CertifiedKey> {
+    let authority = AUTHORITY.as_ref().ok()?;
+    let key = KeyPair::generate().ok()?;
+    let params = CertificateParams::new(vec![name.to_owned()]).ok()?;
+    let leaf = params.signed_by(&key, &authority.issuer).ok()?;
     let secret = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let wrong = |error: rustls::Error| FrontError::Certificate(error.to_string());
+    let signer = rustls::crypto::ring::sign::any_supported_type(&secret).ok()?;
+    Some(CertifiedKey::new(vec![leaf.der().clone()], signer))
+}
+
+fn config(domain: &str) -> Result<ServerConfig, FrontError> {
+    AUTHORITY.as_ref().map_err(Clone::clone)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let certificates = Certificates {
+        domain: domain.to_owned(),
+        made: Mutex::default(),
+    };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(wrong)?
+        .map_err(|error| FrontError::Certificate(error.to_string()))?
         .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], secret)
-        .map_err(wrong)?;
+        .with_cert_resolver(Arc::new(certificates));
     // The target behind it speaks HTTP/1.1.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
@@ -259,19 +309,28 @@ mod tests {
 
     #[test]
     fn names_lead_to_the_api_and_to_sandboxes() {
-        let (one, domain) = routes(&target(Some("http://127.0.0.1:3001"), None)).unwrap();
+        let (one, domain) = routes(&target(Some("http://127.0.0.1:3001"), None), None).unwrap();
         assert_eq!(domain, DOMAIN);
         assert_eq!(one.of(&format!("api.{DOMAIN}")), "127.0.0.1:3000");
         assert_eq!(one.of(&format!("49983-iabc.{DOMAIN}")), "127.0.0.1:3001");
-        let (named, domain) = routes(&target(None, Some("box.example"))).unwrap();
+        let (named, domain) = routes(&target(None, Some("box.example")), None).unwrap();
         assert_eq!(domain, "box.example");
-        assert_eq!(named.of("49983-iabc.box.example"), "49983-iabc.box.example:3000");
+        assert_eq!(
+            named.of("49983-iabc.box.example"),
+            "49983-iabc.box.example:3000"
+        );
     }
 
     #[tokio::test]
     async fn a_front_has_a_certificate_for_its_names() {
-        assert!(config("box.example").is_ok());
-        let front = Front::start(&target(Some("http://127.0.0.1:3001"), None)).await.unwrap();
+        assert!(certificate("49983-iabc.box.example").is_some());
+        let front = Front::start(
+            &target(Some("http://127.0.0.1:3001"), None),
+            Some("own.example:3000"),
+        )
+        .await
+        .unwrap();
+        assert_eq!(front.domain, "own.example");
         assert!(front.address.port() > 0);
     }
 }

@@ -119,19 +119,32 @@ mod tests {
 
     #[tokio::test]
     async fn output_and_code_come_back() {
-        let ended = run(shell("cat; echo err >&2; exit 3"), b"in", Duration::from_secs(20))
-            .await
-            .unwrap();
+        let ended = run(
+            shell("cat; echo err >&2; exit 3"),
+            b"in",
+            Duration::from_secs(20),
+        )
+        .await
+        .unwrap();
         assert_eq!((ended.code, ended.late), (Some(3), false));
-        assert_eq!((ended.stdout.as_slice(), ended.stderr.as_slice()), (&b"in"[..], &b"err\n"[..]));
+        assert_eq!(
+            (ended.stdout.as_slice(), ended.stderr.as_slice()),
+            (&b"in"[..], &b"err\n"[..])
+        );
     }
 
     #[tokio::test]
     async fn a_child_that_goes_on_is_killed_with_its_children() {
         let script = "sleep 1000 & echo $!; wait";
-        let ended = run(shell(script), b"", Duration::from_millis(500)).await.unwrap();
+        let ended = run(shell(script), b"", Duration::from_millis(500))
+            .await
+            .unwrap();
         assert!(ended.late);
-        let pid: i32 = String::from_utf8(ended.stdout).unwrap().trim().parse().unwrap();
+        let pid: i32 = String::from_utf8(ended.stdout)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
         for _ in 0..50 {
             let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             if state.is_empty() || state.contains(") Z ") {
@@ -144,9 +157,13 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_beyond_the_size_is_read_but_not_kept() {
-        let ended = run(shell("head -c 3000000 /dev/zero"), b"", Duration::from_secs(20))
-            .await
-            .unwrap();
+        let ended = run(
+            shell("head -c 3000000 /dev/zero"),
+            b"",
+            Duration::from_secs(20),
+        )
+        .await
+        .unwrap();
         assert!(ended.ok());
         assert_eq!(ended.stdout.len(), KEPT);
     }

@@ -67,7 +67,8 @@ impl Shared {
     pub async fn front(&self, c: &Context) -> Result<&Front, Stop> {
         self.front
             .get_or_init(|| async {
-                Front::start(c.target())
+                let own = own_domain(c).await?;
+                Front::start(c.target(), own.as_deref())
                     .await
                     .map_err(|error| Stop::Harness(error.to_string()))
             })
@@ -101,6 +102,18 @@ impl Shared {
         .await
         .clone()
     }
+}
+
+/// The domain that the target's sandboxes say is theirs.
+async fn own_domain(c: &Context) -> Result<Option<String>, Stop> {
+    let body = c
+        .create(serde_json::json!({ "timeout": 60 }))
+        .await?
+        .json()?;
+    if let Some(id) = body["sandboxID"].as_str() {
+        c.delete(&format!("/sandboxes/{id}")).await?;
+    }
+    Ok(body["domain"].as_str().map(str::to_owned))
 }
 
 fn cell<K: Ord, T>(cells: &Mutex<BTreeMap<K, Cell<T>>>, key: K) -> Cell<T> {

@@ -52,7 +52,12 @@ impl Pin {
     #[must_use]
     pub fn hash(&self, interpreter: &str) -> String {
         let mut digest = Sha256::new();
-        for part in self.packages.iter().map(String::as_str).chain([interpreter]) {
+        for part in self
+            .packages
+            .iter()
+            .map(String::as_str)
+            .chain([interpreter])
+        {
             digest.update(part.as_bytes());
             digest.update([0]);
         }
@@ -67,10 +72,11 @@ impl Pin {
     /// The SDK's own packages with their versions, for people.
     #[must_use]
     pub fn versions(&self) -> String {
-        let own = self
-            .packages
-            .iter()
-            .filter(|package| ["e2b@", "e2b-code-", "@e2b/code-"].iter().any(|own| package.starts_with(own)));
+        let own = self.packages.iter().filter(|package| {
+            ["e2b@", "e2b-code-", "@e2b/code-"]
+                .iter()
+                .any(|own| package.starts_with(own))
+        });
         own.cloned().collect::<Vec<_>>().join(", ")
     }
 }
@@ -83,7 +89,12 @@ static PINS: LazyLock<Result<Vec<Pin>, String>> = LazyLock::new(|| {
         .map(|(name, pin)| Pin { name, ..pin })
         .collect();
     // Newest first: it is what most users have.
-    pins.sort_by_key(|pin| (std::cmp::Reverse(pin.generation), pin.language == Language::Js));
+    pins.sort_by_key(|pin| {
+        (
+            std::cmp::Reverse(pin.generation),
+            pin.language == Language::Js,
+        )
+    });
     Ok(pins)
 });
 
@@ -113,7 +124,10 @@ mod tests {
             for package in &pin.packages {
                 let (name, version) = package.rsplit_once('@').unwrap();
                 assert!(!name.is_empty(), "{package}");
-                assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{package}");
+                assert!(
+                    version.starts_with(|c: char| c.is_ascii_digit()),
+                    "{package}"
+                );
             }
         }
     }

@@ -73,6 +73,8 @@ pub struct Played {
     pub late: Option<Duration>,
     /// End of standard error, without secrets.
     pub stderr: String,
+    /// The environment, as `name: value` lines without secrets.
+    pub env: Vec<String>,
 }
 
 impl Played {
@@ -137,7 +139,9 @@ pub async fn play(
     }
     match project.language {
         Language::Python => {
-            command.args(["-B", "-u"]).arg(programs.join("python/main.py"));
+            command
+                .args(["-B", "-u"])
+                .arg(programs.join("python/main.py"));
         }
         Language::Js => {
             command.arg(programs.join("js/main.mjs"));
@@ -158,6 +162,12 @@ pub async fn play(
         code: ended.code,
         late: ended.late.then_some(limit),
         stderr: secrets.text(&tail),
+        env: jobs
+            .first()
+            .into_iter()
+            .flat_map(|job| &job.env)
+            .map(|(name, value)| format!("{name}: {}", secrets.text(value)))
+            .collect(),
     })
 }
 

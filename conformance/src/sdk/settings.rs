@@ -23,7 +23,11 @@ pub async fn environment(c: &Context, pin: &Pin) -> Result<BTreeMap<String, Stri
         // Versions that know addresses still ask for https where sandboxes have names.
         (Address::Urls, Door::Names { .. }) | (Address::Domain, _) => {
             let front = c.sdk().front(c).await?;
-            env.extend(front.settings().map_err(|error| Stop::Harness(error.to_string()))?);
+            env.extend(
+                front
+                    .settings()
+                    .map_err(|error| Stop::Harness(error.to_string()))?,
+            );
         }
     }
     Ok(env)
@@ -38,7 +42,10 @@ pub fn common(target: &Target, pin: &Pin, run: &str) -> BTreeMap<String, String>
         ("E2B_CONFORMANCE_LABEL", LABEL.to_owned()),
         ("E2B_CONFORMANCE_RUN", run.to_owned()),
         ("E2B_CONFORMANCE_TEMPLATE", target.template.clone()),
-        ("E2B_CONFORMANCE_CODE_TEMPLATE", target.interpreter_template.clone()),
+        (
+            "E2B_CONFORMANCE_CODE_TEMPLATE",
+            target.interpreter_template.clone(),
+        ),
         ("E2B_CONFORMANCE_PATIENCE", target.patience.to_string()),
     ]
     .into_iter()

@@ -212,7 +212,11 @@ async fn venv(pin: &Pin, folder: &Path) -> Result<(), SetupError> {
     // All packages are named, so none is looked up; wheels only, so nothing is built or run.
     command
         .args(["-m", "pip", "install", "--quiet", "--no-deps"])
-        .args(["--only-binary=:all:", "--disable-pip-version-check", "--no-input"])
+        .args([
+            "--only-binary=:all:",
+            "--disable-pip-version-check",
+            "--no-input",
+        ])
         .args(&wanted);
     installed("pip", step("pip", command).await?)
 }
@@ -232,7 +236,13 @@ async fn node(pin: &Pin, folder: &Path) -> Result<(), SetupError> {
     write().map_err(|source| failed(folder, source))?;
     let mut command = Command::new("npm");
     command
-        .args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"])
+        .args([
+            "install",
+            "--silent",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+        ])
         .current_dir(folder);
     installed("npm", step("npm", command).await?)
 }

@@ -193,7 +193,11 @@ async fn rpc(
             return transcode::answer(w, codec, response).await;
         }
         Err(failure) if streaming => {
-            return bare(200, "application/connect+proto", connect::end(Some(&failure)));
+            return bare(
+                200,
+                "application/connect+proto",
+                connect::end(Some(&failure)),
+            );
         }
         Err(failure) => return connect::unary(w, Err(failure)),
     }

@@ -23,7 +23,10 @@ const MESSAGES: &[(&str, &str)] = &[
     ("Pid", "1 pid u"),
     ("Data", "1 stdout b 2 stderr b 3 pty b"),
     ("End", "1 exitCode z 2 exited t 3 status s 4 error s"),
-    ("Event", "1 start :Pid 2 data :Data 3 end :End 4 keepalive :Nothing"),
+    (
+        "Event",
+        "1 start :Pid 2 data :Data 3 end :End 4 keepalive :Nothing",
+    ),
     ("List", "1 processes *:Info"),
     ("Start", "1 process :Config 2 pty :Pty 3 tag s 4 stdin t"),
     ("Events", "1 event :Event"),
@@ -31,30 +34,57 @@ const MESSAGES: &[(&str, &str)] = &[
     ("Update", "1 process :Selector 2 pty :Pty"),
     ("SendInput", "1 process :Selector 2 input :Input"),
     ("SendSignal", "1 process :Selector 2 signal =Signal"),
-    ("Entry", "1 name s 2 type =FileType 3 path s 4 size i 5 mode u 6 permissions s 7 owner s 8 group s \
-      9 modifiedTime @ 10 symlinkTarget s 11 metadata m 12 isSymlink t"),
+    (
+        "Entry",
+        "1 name s 2 type =FileType 3 path s 4 size i 5 mode u 6 permissions s 7 owner s 8 group s \
+      9 modifiedTime @ 10 symlinkTarget s 11 metadata m 12 isSymlink t",
+    ),
     ("Path", "1 path s"),
     ("Move", "1 source s 2 destination s"),
     ("ListDir", "1 path s 2 depth u"),
     ("HasEntry", "1 entry :Entry"),
     ("Entries", "1 entries *:Entry"),
-    ("Watch", "1 path s 2 recursive t 3 includeEntry t 4 allowNetworkMounts t"),
+    (
+        "Watch",
+        "1 path s 2 recursive t 3 includeEntry t 4 allowNetworkMounts t",
+    ),
     ("Change", "1 name s 2 type =EventType 3 entry :Entry"),
-    ("Watched", "1 start :Nothing 2 filesystem :Change 3 keepalive :Nothing"),
+    (
+        "Watched",
+        "1 start :Nothing 2 filesystem :Change 3 keepalive :Nothing",
+    ),
     ("Watcher", "1 watcherId s"),
     ("Changes", "1 events *:Change"),
     ("Nothing", ""),
 ];
 
 const ENUMS: &[(&str, &[(u64, &str)])] = &[
-    ("Signal", &[(0, "SIGNAL_UNSPECIFIED"), (15, "SIGNAL_SIGTERM"), (9, "SIGNAL_SIGKILL")]),
+    (
+        "Signal",
+        &[
+            (0, "SIGNAL_UNSPECIFIED"),
+            (15, "SIGNAL_SIGTERM"),
+            (9, "SIGNAL_SIGKILL"),
+        ],
+    ),
     (
         "FileType",
-        &[(0, "FILE_TYPE_UNSPECIFIED"), (1, "FILE_TYPE_FILE"), (2, "FILE_TYPE_DIRECTORY"), (3, "FILE_TYPE_SYMLINK")],
+        &[
+            (0, "FILE_TYPE_UNSPECIFIED"),
+            (1, "FILE_TYPE_FILE"),
+            (2, "FILE_TYPE_DIRECTORY"),
+            (3, "FILE_TYPE_SYMLINK"),
+        ],
     ),
     (
         "EventType",
-        &[(1, "EVENT_TYPE_CREATE"), (2, "EVENT_TYPE_WRITE"), (3, "EVENT_TYPE_REMOVE"), (4, "EVENT_TYPE_RENAME"), (5, "EVENT_TYPE_CHMOD")],
+        &[
+            (1, "EVENT_TYPE_CREATE"),
+            (2, "EVENT_TYPE_WRITE"),
+            (3, "EVENT_TYPE_REMOVE"),
+            (4, "EVENT_TYPE_RENAME"),
+            (5, "EVENT_TYPE_CHMOD"),
+        ],
     ),
 ];
 
@@ -82,7 +112,10 @@ pub fn method(name: &str) -> Option<(&'static str, &'static str)> {
 
 /// Number, name and kind of the fields of a message.
 fn fields(message: &str) -> Vec<(u64, &'static str, &'static str)> {
-    let text = MESSAGES.iter().find(|(name, _)| *name == message).map_or("", |(_, text)| *text);
+    let text = MESSAGES
+        .iter()
+        .find(|(name, _)| *name == message)
+        .map_or("", |(_, text)| *text);
     let words: Vec<&str> = text.split_whitespace().collect();
     words
         .chunks_exact(3)
@@ -91,7 +124,10 @@ fn fields(message: &str) -> Vec<(u64, &'static str, &'static str)> {
 }
 
 fn enumeration(name: &str) -> &'static [(u64, &'static str)] {
-    ENUMS.iter().find(|(known, _)| *known == name).map_or(&[], |(_, names)| *names)
+    ENUMS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map_or(&[], |(_, names)| *names)
 }
 
 /// A request's message as JSON.
@@ -99,7 +135,10 @@ pub fn read(w: &World, message: &str, bytes: &[u8]) -> Result<Value, Failure> {
     match parsed(w, message, bytes) {
         Some(value) => Ok(value),
         None if w.on("proto-garbage-200") => Ok(json!({})),
-        None => Err(Failure::new("invalid_argument", "the message is not protobuf")),
+        None => Err(Failure::new(
+            "invalid_argument",
+            "the message is not protobuf",
+        )),
     }
 }
 
@@ -151,13 +190,21 @@ fn parsed(w: &World, message: &str, mut bytes: &[u8]) -> Option<Value> {
                 let names = enumeration(of);
                 let by_index = usize::try_from(number).ok().and_then(|at| names.get(at));
                 let by_number = names.iter().find(|(known, _)| *known == number);
-                let found = if w.on("proto-signal-by-index") { by_index } else { by_number };
+                let found = if w.on("proto-signal-by-index") {
+                    by_index
+                } else {
+                    by_number
+                };
                 json!(found.map_or("UNKNOWN", |(_, name)| *name))
             }
             (2, ("s", _)) => json!(std::str::from_utf8(block(&mut bytes)?).ok()?),
             (2, ("b", _)) => {
                 let content = block(&mut bytes)?;
-                json!(STANDARD.encode(if w.on("proto-input-lost") { &[] } else { content }))
+                json!(STANDARD.encode(if w.on("proto-input-lost") {
+                    &[]
+                } else {
+                    content
+                }))
             }
             (2, ("m", _)) => {
                 let pair = entry(block(&mut bytes)?)?;
@@ -234,7 +281,9 @@ fn put(w: &World, out: &mut Vec<u8>, number: u64, kind: &str, value: &Value) {
     let text = value.as_str().unwrap_or("");
     let plain = match kind.split_at(1) {
         ("s", _) => return put_block(out, number, text.as_bytes()),
-        ("b", _) if w.on("proto-bytes-as-base64") => return put_block(out, number, text.as_bytes()),
+        ("b", _) if w.on("proto-bytes-as-base64") => {
+            return put_block(out, number, text.as_bytes());
+        }
         ("b", _) => return put_block(out, number, &STANDARD.decode(text).unwrap_or_default()),
         (":", of) => return put_block(out, number, &written(w, of, value)),
         ("m", _) if w.on("proto-map-lost") => return,
@@ -278,6 +327,9 @@ fn time(text: &str) -> Vec<u8> {
     put_varint(&mut out, 1 << 3);
     put_varint(&mut out, moment.as_second().cast_unsigned());
     put_varint(&mut out, 2 << 3);
-    put_varint(&mut out, i64::from(moment.subsec_nanosecond()).cast_unsigned());
+    put_varint(
+        &mut out,
+        i64::from(moment.subsec_nanosecond()).cast_unsigned(),
+    );
     out
 }

@@ -71,7 +71,11 @@ pub async fn answer(w: &std::sync::Arc<World>, codec: Codec, response: Response)
         return Response::from_parts(head, body.into());
     }
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-    bare(200, "application/proto", proto::written(w, codec.answer, &value))
+    bare(
+        200,
+        "application/proto",
+        proto::written(w, codec.answer, &value),
+    )
 }
 
 fn streamed(w: &std::sync::Arc<World>, codec: Codec, response: Response) -> Response {

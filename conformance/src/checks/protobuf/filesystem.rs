@@ -32,15 +32,28 @@ async fn stat(c: Context) -> Verdict {
     let path = format!("/home/user/proto-{}", c.unique());
     sandbox.put(&c, &path, b"12345").await?;
     let body = json!({ "path": path });
-    let in_json = sandbox.rpc(&c, "filesystem.Filesystem/Stat", &body).await?.json()?;
+    let in_json = sandbox
+        .rpc(&c, "filesystem.Filesystem/Stat", &body)
+        .await?
+        .json()?;
     let binary = rpc(&c, &sandbox, "filesystem.Filesystem/Stat", &body).await?;
     let (entry, known) = (&binary["entry"], &in_json["entry"]);
-    for name in ["name", "type", "path", "mode", "permissions", "owner", "group"] {
+    for name in [
+        "name",
+        "type",
+        "path",
+        "mode",
+        "permissions",
+        "owner",
+        "group",
+    ] {
         equal(name, &entry[name], &known[name])?;
     }
     equal("size", &entry["size"], &json!("5"))?;
     let moment = |value: &serde_json::Value| {
-        value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok())
+        value
+            .as_str()
+            .and_then(|text| text.parse::<jiff::Timestamp>().ok())
     };
     let time = moment(&entry["modifiedTime"]);
     expect(time.is_some(), "a modified_time", entry.to_string())?;
@@ -67,13 +80,31 @@ async fn list(c: Context) -> Verdict {
 async fn change(c: Context) -> Verdict {
     let sandbox = c.shared().await?;
     let path = format!("/home/user/proto-{}", c.unique());
-    let made = rpc(&c, &sandbox, "filesystem.Filesystem/MakeDir", &json!({ "path": path })).await?;
-    equal("type", &made["entry"]["type"], &json!("FILE_TYPE_DIRECTORY"))?;
+    let made = rpc(
+        &c,
+        &sandbox,
+        "filesystem.Filesystem/MakeDir",
+        &json!({ "path": path }),
+    )
+    .await?;
+    equal(
+        "type",
+        &made["entry"]["type"],
+        &json!("FILE_TYPE_DIRECTORY"),
+    )?;
     let to = format!("{path}-moved");
     let body = json!({ "source": path, "destination": to });
     let moved = rpc(&c, &sandbox, "filesystem.Filesystem/Move", &body).await?;
     equal("path", &moved["entry"]["path"], &json!(to))?;
-    rpc(&c, &sandbox, "filesystem.Filesystem/Remove", &json!({ "path": to })).await?;
-    let gone = sandbox.rpc(&c, "filesystem.Filesystem/Stat", &json!({ "path": to })).await?;
+    rpc(
+        &c,
+        &sandbox,
+        "filesystem.Filesystem/Remove",
+        &json!({ "path": to }),
+    )
+    .await?;
+    let gone = sandbox
+        .rpc(&c, "filesystem.Filesystem/Stat", &json!({ "path": to }))
+        .await?;
     gone.status(404).map(|_| ())
 }

@@ -31,7 +31,13 @@ fn encoded(method: &str, body: &Value) -> Result<Vec<u8>, Stop> {
     codec::encode(asked, body).map_err(|error| Stop::Harness(error.to_string()))
 }
 
-fn request(c: &Context, sandbox: &Sandbox, method: &str, kind: &str, body: impl Into<Bytes>) -> Request {
+fn request(
+    c: &Context,
+    sandbox: &Sandbox,
+    method: &str,
+    kind: &str,
+    body: impl Into<Bytes>,
+) -> Request {
     sandbox
         .agent(c, Method::POST, &format!("/{method}"))
         .header("connect-protocol-version", "1")
@@ -42,7 +48,8 @@ fn request(c: &Context, sandbox: &Sandbox, method: &str, kind: &str, body: impl 
 /// A unary call; any reply is a result.
 async fn call(c: &Context, sandbox: &Sandbox, method: &str, body: &Value) -> Result<Reply, Stop> {
     let bytes = encoded(method, body)?;
-    c.send(request(c, sandbox, method, proto::UNARY, bytes)).await
+    c.send(request(c, sandbox, method, proto::UNARY, bytes))
+        .await
 }
 
 /// A unary call that must succeed, and its answer.
@@ -56,14 +63,26 @@ async fn rpc(c: &Context, sandbox: &Sandbox, method: &str, body: &Value) -> Resu
         ));
     }
     let (_, answer) = messages(method)?;
-    codec::decode(answer, &reply.body)
-        .map_err(|error| fail(format!("{} as protobuf", answer.name), format!("{error} in {:?}", reply.body)))
+    codec::decode(answer, &reply.body).map_err(|error| {
+        fail(
+            format!("{} as protobuf", answer.name),
+            format!("{error} in {:?}", reply.body),
+        )
+    })
 }
 
 /// A server stream.
-async fn stream(c: &Context, sandbox: &Sandbox, method: &str, body: &Value) -> Result<Stream, Stop> {
+async fn stream(
+    c: &Context,
+    sandbox: &Sandbox,
+    method: &str,
+    body: &Value,
+) -> Result<Stream, Stop> {
     let frame = envelope::encoded(0, &encoded(method, body)?);
     let (_, answer) = messages(method)?;
-    c.stream_as(request(c, sandbox, method, proto::STREAM, frame), Some(answer))
-        .await
+    c.stream_as(
+        request(c, sandbox, method, proto::STREAM, frame),
+        Some(answer),
+    )
+    .await
 }

@@ -91,13 +91,20 @@ async fn exit(c: Context) -> Verdict {
     let body = json!({ "process": { "pid": killed.pid }, "signal": "SIGNAL_SIGKILL" });
     // It may be gone already.
     let _ = call(&c, &sandbox, "process.Process/SendSignal", &body).await?;
-    equal("exit code of one that is killed", &killed.finish(&c).await?.exit_code(), &-1)
+    equal(
+        "exit code of one that is killed",
+        &killed.finish(&c).await?.exit_code(),
+        &-1,
+    )
 }
 
 async fn list(c: Context) -> Verdict {
     let sandbox = c.shared().await?;
     let tag = c.unique();
-    let mut body = shell("sleep 60", json!({ "envs": { "MARK": tag }, "cwd": "/tmp" }));
+    let mut body = shell(
+        "sleep 60",
+        json!({ "envs": { "MARK": tag }, "cwd": "/tmp" }),
+    );
     body["tag"] = json!(tag);
     let process = started(&c, &sandbox, &body).await?;
     let found = rpc(&c, &sandbox, LIST, &json!({})).await;
@@ -106,7 +113,8 @@ async fn list(c: Context) -> Verdict {
     let found = found?;
     let all = found["processes"].as_array().cloned().unwrap_or_default();
     let own = all.iter().find(|one| one["pid"] == process.pid);
-    let own = own.ok_or_else(|| crate::check::fail("the process in the list", found.to_string()))?;
+    let own =
+        own.ok_or_else(|| crate::check::fail("the process in the list", found.to_string()))?;
     equal("tag", &own["tag"], &json!(tag))?;
     equal("environment", &own["config"]["envs"]["MARK"], &json!(tag))?;
     equal("working directory", &own["config"]["cwd"], &json!("/tmp"))
@@ -114,24 +122,42 @@ async fn list(c: Context) -> Verdict {
 
 async fn input(c: Context) -> Verdict {
     let sandbox = c.shared().await?;
-    let body = json!({ "process": { "cmd": "/bin/bash", "args": ["-l", "-c", "cat"] }, "stdin": true });
+    let body =
+        json!({ "process": { "cmd": "/bin/bash", "args": ["-l", "-c", "cat"] }, "stdin": true });
     let process = started(&c, &sandbox, &body).await?;
     let selector = json!({ "pid": process.pid });
     let typed = json!({ "process": selector, "input": { "stdin": base64(b"typed\xff\n") } });
     rpc(&c, &sandbox, "process.Process/SendInput", &typed).await?;
-    rpc(&c, &sandbox, "process.Process/CloseStdin", &json!({ "process": selector })).await?;
-    equal("what cat gives back", process.finish(&c).await?.stdout.as_slice(), b"typed\xff\n")
+    rpc(
+        &c,
+        &sandbox,
+        "process.Process/CloseStdin",
+        &json!({ "process": selector }),
+    )
+    .await?;
+    equal(
+        "what cat gives back",
+        process.finish(&c).await?.stdout.as_slice(),
+        b"typed\xff\n",
+    )
 }
 
 async fn signal(c: Context) -> Verdict {
     let sandbox = c.shared().await?;
-    for (signal, status) in [("SIGNAL_SIGTERM", "terminated"), ("SIGNAL_SIGKILL", "killed")] {
+    for (signal, status) in [
+        ("SIGNAL_SIGTERM", "terminated"),
+        ("SIGNAL_SIGKILL", "killed"),
+    ] {
         let body = json!({ "process": { "cmd": "/bin/sleep", "args": ["60"] }, "stdin": false });
         let process = started(&c, &sandbox, &body).await?;
         let body = json!({ "process": { "pid": process.pid }, "signal": signal });
         rpc(&c, &sandbox, "process.Process/SendSignal", &body).await?;
         let done = process.finish(&c).await?;
-        equal("status", &done.end["status"], &json!(format!("signal: {status}")))?;
+        equal(
+            "status",
+            &done.end["status"],
+            &json!(format!("signal: {status}")),
+        )?;
     }
     Ok(())
 }
@@ -162,7 +188,13 @@ async fn unknown_field(c: Context) -> Verdict {
     // Field 1000, a text, behind a good message.
     let mut bytes = encoded("filesystem.Filesystem/Stat", &json!({ "path": "/tmp" }))?;
     bytes.extend_from_slice(&[0xc2, 0x3e, 2, b'o', b'k']);
-    let stat = request(&c, &sandbox, "filesystem.Filesystem/Stat", proto::UNARY, bytes);
+    let stat = request(
+        &c,
+        &sandbox,
+        "filesystem.Filesystem/Stat",
+        proto::UNARY,
+        bytes,
+    );
     c.send(stat).await?.status(200).map(|_| ())
 }
 
@@ -170,6 +202,15 @@ async fn malformed(c: Context) -> Verdict {
     let sandbox = c.shared().await?;
     // A length of 100 and one byte.
     let bytes = vec![0x0a, 100, b'/'];
-    let stat = request(&c, &sandbox, "filesystem.Filesystem/Stat", proto::UNARY, bytes);
-    c.send(stat).await?.connect_error("invalid_argument", 400).map(|_| ())
+    let stat = request(
+        &c,
+        &sandbox,
+        "filesystem.Filesystem/Stat",
+        proto::UNARY,
+        bytes,
+    );
+    c.send(stat)
+        .await?
+        .connect_error("invalid_argument", 400)
+        .map(|_| ())
 }

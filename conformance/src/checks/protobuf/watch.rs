@@ -34,7 +34,11 @@ async fn streamed(c: Context) -> Verdict {
     let body = json!({ "path": path });
     let mut events = stream(&c, &sandbox, "filesystem.Filesystem/WatchDir", &body).await?;
     let first = events.message(c.usual()).await?.unwrap_or_default();
-    expect(first["start"].is_object(), "a start event", first.to_string())?;
+    expect(
+        first["start"].is_object(),
+        "a start event",
+        first.to_string(),
+    )?;
     sandbox.put(&c, &format!("{path}/new"), b"x").await?;
     let event = events.message(c.usual()).await?.unwrap_or_default();
     created(&event["filesystem"])
@@ -48,7 +52,13 @@ async fn polled(c: Context) -> Verdict {
     let id = id.ok_or_else(|| fail("a watcher_id", made.to_string()))?;
     sandbox.put(&c, &format!("{path}/new"), b"x").await?;
     let body = json!({ "watcherId": id });
-    let got = rpc(&c, &sandbox, "filesystem.Filesystem/GetWatcherEvents", &body).await?;
+    let got = rpc(
+        &c,
+        &sandbox,
+        "filesystem.Filesystem/GetWatcherEvents",
+        &body,
+    )
+    .await?;
     created(&got["events"][0])?;
     rpc(&c, &sandbox, "filesystem.Filesystem/RemoveWatcher", &body)
         .await

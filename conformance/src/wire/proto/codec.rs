@@ -104,7 +104,13 @@ fn block(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
 fn put(out: &mut Vec<u8>, field: &'static Field, value: &Value) -> Result<(), ProtoError> {
     let wrong = || ProtoError::Value(field.name);
     let number = match field.kind {
-        Kind::Text => return Ok(block(out, field.number, value.as_str().ok_or_else(wrong)?.as_bytes())),
+        Kind::Text => {
+            return Ok(block(
+                out,
+                field.number,
+                value.as_str().ok_or_else(wrong)?.as_bytes(),
+            ));
+        }
         Kind::Bytes => {
             let bytes = value.as_str().and_then(from_base64).ok_or_else(wrong)?;
             return Ok(block(out, field.number, &bytes));
@@ -123,12 +129,18 @@ fn put(out: &mut Vec<u8>, field: &'static Field, value: &Value) -> Result<(), Pr
             return Ok(());
         }
         Kind::Time => {
-            let time: jiff::Timestamp = value.as_str().and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
+            let time: jiff::Timestamp = value
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .ok_or_else(wrong)?;
             let mut inner = Vec::new();
             varint(&mut inner, 1 << 3);
             varint(&mut inner, time.as_second().cast_unsigned());
             varint(&mut inner, 2 << 3);
-            varint(&mut inner, i64::from(time.subsec_nanosecond()).cast_unsigned());
+            varint(
+                &mut inner,
+                i64::from(time.subsec_nanosecond()).cast_unsigned(),
+            );
             return Ok(block(out, field.number, &inner));
         }
         Kind::Bool => u64::from(value.as_bool().ok_or_else(wrong)?),
@@ -143,11 +155,16 @@ fn put(out: &mut Vec<u8>, field: &'static Field, value: &Value) -> Result<(), Pr
         }
         Kind::Int64 => {
             let text = value.as_str().and_then(|text| text.parse().ok());
-            text.or_else(|| value.as_i64()).ok_or_else(wrong)?.cast_unsigned()
+            text.or_else(|| value.as_i64())
+                .ok_or_else(wrong)?
+                .cast_unsigned()
         }
         Kind::Enum(names) => {
             let name = value.as_str().ok_or_else(wrong)?;
-            let (number, _) = names.iter().find(|(_, known)| *known == name).ok_or_else(wrong)?;
+            let (number, _) = names
+                .iter()
+                .find(|(_, known)| *known == name)
+                .ok_or_else(wrong)?;
             i64::from(*number).cast_unsigned()
         }
     };
@@ -223,7 +240,10 @@ fn decoded(message: &'static Message, bytes: &[u8], depth: usize) -> Result<Valu
     let mut reader = Reader(bytes);
     while !reader.0.is_empty() {
         let (number, wire, carried) = next(&mut reader)?;
-        let known = message.fields.iter().find(|field| u64::from(field.number) == number);
+        let known = message
+            .fields
+            .iter()
+            .find(|field| u64::from(field.number) == number);
         let Some(field) = known else { continue };
         let mismatch = ProtoError::Mismatch {
             message: message.name,
@@ -324,38 +344,76 @@ mod tests {
         let start = json!({ "process": { "cmd": "ls", "args": ["-l"], "envs": { "A": "b" } }, "stdin": false });
         let bytes = encode(&schema::START, &start).unwrap();
         // serde_json keeps members sorted: args, cmd, envs.
-        assert_eq!(bytes, b"\x0a\x10\x12\x02-l\x0a\x02ls\x1a\x06\x0a\x01A\x12\x01b\x20\x00");
+        assert_eq!(
+            bytes,
+            b"\x0a\x10\x12\x02-l\x0a\x02ls\x1a\x06\x0a\x01A\x12\x01b\x20\x00"
+        );
         assert_eq!(decode(&schema::START, &bytes).unwrap(), start);
         // sint32: -1 is 1, 3 is 6.
-        assert_eq!(encode(&schema::END, &json!({ "exitCode": -1 })).unwrap(), [8, 1]);
-        assert_eq!(encode(&schema::END, &json!({ "exitCode": 3 })).unwrap(), [8, 6]);
-        assert_eq!(encode(&schema::SEND_SIGNAL, &json!({ "signal": "SIGNAL_SIGKILL" })).unwrap(), [16, 9]);
+        assert_eq!(
+            encode(&schema::END, &json!({ "exitCode": -1 })).unwrap(),
+            [8, 1]
+        );
+        assert_eq!(
+            encode(&schema::END, &json!({ "exitCode": 3 })).unwrap(),
+            [8, 6]
+        );
+        assert_eq!(
+            encode(&schema::SEND_SIGNAL, &json!({ "signal": "SIGNAL_SIGKILL" })).unwrap(),
+            [16, 9]
+        );
         // int64: -1 takes ten bytes.
-        assert_eq!(encode(&schema::ENTRY, &json!({ "size": "-1" })).unwrap().len(), 11);
+        assert_eq!(
+            encode(&schema::ENTRY, &json!({ "size": "-1" }))
+                .unwrap()
+                .len(),
+            11
+        );
     }
 
     #[test]
     fn unknown_fields_are_passed_over_and_wrong_types_refused() {
         let bytes = [0xf8, 0x3f, 1, 0xfd, 0x3f, 0, 0, 0, 0, 8, 5];
-        assert_eq!(decode(&schema::STARTED, &bytes).unwrap(), json!({ "pid": 5 }));
-        assert!(matches!(decode(&schema::STARTED, &[10, 1, b'x']), Err(ProtoError::Mismatch { .. })));
+        assert_eq!(
+            decode(&schema::STARTED, &bytes).unwrap(),
+            json!({ "pid": 5 })
+        );
+        assert!(matches!(
+            decode(&schema::STARTED, &[10, 1, b'x']),
+            Err(ProtoError::Mismatch { .. })
+        ));
         assert_eq!(decode(&schema::PATH, &[10, 200]), Err(ProtoError::Cut));
-        assert_eq!(decode(&schema::PATH, &[10, 1, 0xff]), Err(ProtoError::Utf8("path")));
+        assert_eq!(
+            decode(&schema::PATH, &[10, 1, 0xff]),
+            Err(ProtoError::Utf8("path"))
+        );
     }
 
     fn entry() -> impl Strategy<Value = Value> {
         let time = (0i64..4_000_000_000, 0i32..1_000_000_000)
             .prop_map(|(seconds, nanos)| jiff::Timestamp::new(seconds, nanos).unwrap().to_string());
         let metadata = prop::collection::btree_map("[a-z]{1,5}", any::<String>(), 1..4);
-        (any::<String>(), 0usize..4, any::<i64>(), any::<u32>(), time, metadata, any::<bool>()).prop_map(
-            |(name, kind, size, mode, time, metadata, link)| {
-                let kinds = ["FILE_TYPE_UNSPECIFIED", "FILE_TYPE_FILE", "FILE_TYPE_DIRECTORY", "FILE_TYPE_SYMLINK"];
+        (
+            any::<String>(),
+            0usize..4,
+            any::<i64>(),
+            any::<u32>(),
+            time,
+            metadata,
+            any::<bool>(),
+        )
+            .prop_map(|(name, kind, size, mode, time, metadata, link)| {
+                let kinds = [
+                    "FILE_TYPE_UNSPECIFIED",
+                    "FILE_TYPE_FILE",
+                    "FILE_TYPE_DIRECTORY",
+                    "FILE_TYPE_SYMLINK",
+                ];
                 json!({
                     "name": name, "type": kinds[kind], "size": size.to_string(), "mode": mode,
                     "modifiedTime": time, "metadata": metadata, "isSymlink": link,
                 })
-            },
-        )
+            })
     }
 
     proptest! {

@@ -31,7 +31,11 @@ macro_rules! messages {
 }
 
 /// `process.Signal`.
-const SIGNAL: Kind = Enum(&[(0, "SIGNAL_UNSPECIFIED"), (15, "SIGNAL_SIGTERM"), (9, "SIGNAL_SIGKILL")]);
+const SIGNAL: Kind = Enum(&[
+    (0, "SIGNAL_UNSPECIFIED"),
+    (15, "SIGNAL_SIGTERM"),
+    (9, "SIGNAL_SIGKILL"),
+]);
 /// `filesystem.FileType`.
 const FILE_TYPE: Kind = Enum(&[
     (0, "FILE_TYPE_UNSPECIFIED"),
