@@ -38,14 +38,18 @@ use setup::{Project, SetupError};
 const TOPIC: f64 = 90.0;
 
 type Cell<T> = Arc<OnceCell<T>>;
+/// A value per key, each made once.
+type Cells<K, T> = Mutex<BTreeMap<K, Cell<T>>>;
 type Topic = (&'static str, &'static str);
+type Installed = Result<Project, Arc<SetupError>>;
+type Outcome = Result<Arc<Played>, Stop>;
 
 /// What the SDK checks of a run share.
 #[derive(Debug, Default)]
 pub struct Shared {
-    projects: Mutex<BTreeMap<&'static str, Cell<Result<Project, Arc<SetupError>>>>>,
-    topics: Mutex<BTreeMap<Topic, Cell<Result<Arc<Played>, Stop>>>>,
-    front: OnceCell<Result<Front, Stop>>,
+    projects: Cells<&'static str, Installed>,
+    topics: Cells<Topic, Outcome>,
+    front: OnceCell<Front>,
 }
 
 impl Shared {
@@ -65,16 +69,17 @@ impl Shared {
     /// # Errors
     /// When it cannot listen, or its certificate cannot be made.
     pub async fn front(&self, c: &Context) -> Result<&Front, Stop> {
+        // A failure is not kept: a target that is full now may not be later.
         self.front
-            .get_or_init(|| async {
-                let own = own_domain(c).await?;
+            .get_or_try_init(|| async {
+                let own = own_domain(c)
+                    .await
+                    .map_err(|stop| stop.blocks("the domain of a sandbox"))?;
                 Front::start(c.target(), own.as_deref())
                     .await
                     .map_err(|error| Stop::Harness(error.to_string()))
             })
             .await
-            .as_ref()
-            .map_err(Clone::clone)
     }
 
     async fn topic(
@@ -116,7 +121,7 @@ async fn own_domain(c: &Context) -> Result<Option<String>, Stop> {
     Ok(body["domain"].as_str().map(str::to_owned))
 }
 
-fn cell<K: Ord, T>(cells: &Mutex<BTreeMap<K, Cell<T>>>, key: K) -> Cell<T> {
+fn cell<K: Ord, T>(cells: &Cells<K, T>, key: K) -> Cell<T> {
     let mut cells = cells.lock().unwrap_or_else(PoisonError::into_inner);
     Arc::clone(cells.entry(key).or_default())
 }

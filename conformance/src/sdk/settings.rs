@@ -16,12 +16,23 @@ pub async fn environment(c: &Context, pin: &Pin) -> Result<BTreeMap<String, Stri
     let target = c.target();
     let mut env = common(target, pin, c.run_name());
     match (pin.address, &target.door) {
+        // An installation with DNS and certificates: as its users have it.
+        (_, Door::Names { domain, .. }) if target.url == format!("https://api.{domain}") => {
+            env.insert("E2B_DOMAIN".to_owned(), domain.clone());
+        }
         (Address::Urls, Door::Shared { url, .. }) => {
             env.insert("E2B_API_URL".to_owned(), target.url.clone());
             env.insert("E2B_SANDBOX_URL".to_owned(), url.clone());
         }
-        // Versions that know addresses still ask for https where sandboxes have names.
-        (Address::Urls, Door::Names { .. }) | (Address::Domain, _) => {
+        // These send by libraries with a resolver of their own, which no front can stand before.
+        (Address::Urls, Door::Names { domain, .. }) => {
+            return Err(Stop::Untestable(format!(
+                "{} reaches sandboxes at host names only by https://PORT-ID.{domain}; give --sandbox-url, or an API at \
+                 https://api.{domain}",
+                pin.name
+            )));
+        }
+        (Address::Domain, _) => {
             let front = c.sdk().front(c).await?;
             env.extend(
                 front

@@ -105,19 +105,22 @@ fn put(out: &mut Vec<u8>, field: &'static Field, value: &Value) -> Result<(), Pr
     let wrong = || ProtoError::Value(field.name);
     let number = match field.kind {
         Kind::Text => {
-            return Ok(block(
+            block(
                 out,
                 field.number,
                 value.as_str().ok_or_else(wrong)?.as_bytes(),
-            ));
+            );
+            return Ok(());
         }
         Kind::Bytes => {
             let bytes = value.as_str().and_then(from_base64).ok_or_else(wrong)?;
-            return Ok(block(out, field.number, &bytes));
+            block(out, field.number, &bytes);
+            return Ok(());
         }
         Kind::Message(message) => {
             value.as_object().ok_or_else(wrong)?;
-            return Ok(block(out, field.number, &encode(message, value)?));
+            block(out, field.number, &encode(message, value)?);
+            return Ok(());
         }
         Kind::Map => {
             for (key, member) in value.as_object().ok_or_else(wrong)? {
@@ -141,7 +144,8 @@ fn put(out: &mut Vec<u8>, field: &'static Field, value: &Value) -> Result<(), Pr
                 &mut inner,
                 i64::from(time.subsec_nanosecond()).cast_unsigned(),
             );
-            return Ok(block(out, field.number, &inner));
+            block(out, field.number, &inner);
+            return Ok(());
         }
         Kind::Bool => u64::from(value.as_bool().ok_or_else(wrong)?),
         Kind::Uint32 => value
