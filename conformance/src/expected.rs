@@ -22,7 +22,7 @@ pub struct Expected {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// Nothing was expected of it but to pass, or it is not scored.
+    /// Nothing was expected of it but to pass.
     Fine,
     /// A listed failure.
     Known,
@@ -30,6 +30,8 @@ pub enum Standing {
     New,
     /// Listed as a failure, but it passes: the list is out of date.
     Stale,
+    /// Not of the set that the run counts: shown, not scored.
+    Unscored,
 }
 
 /// What is wrong with the list.

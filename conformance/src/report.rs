@@ -201,7 +201,7 @@ impl Report {
             .filter(|result| match result.standing {
                 Standing::Stale => true,
                 Standing::New => strict || result.level == Level::Must,
-                Standing::Fine | Standing::Known => false,
+                Standing::Fine | Standing::Known | Standing::Unscored => false,
             })
             .collect()
     }
@@ -214,7 +214,12 @@ pub fn profiles(list: &List, results: &[Outcome]) -> Vec<Profile> {
         .iter()
         .filter_map(|area| {
             let (mut core, mut extended) = (Counts::default(), Counts::default());
-            for result in results.iter().filter(|result| result.area == area.id) {
+            let scored = |result: &&Outcome| result.standing != Standing::Unscored;
+            for result in results
+                .iter()
+                .filter(|result| result.area == area.id)
+                .filter(scored)
+            {
                 if result.level == Level::Must {
                     core.add(result.status);
                 } else {

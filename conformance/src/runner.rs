@@ -11,10 +11,11 @@ use futures_util::{StreamExt, stream};
 use crate::check::{Check, Stop};
 use crate::context::{Context, Run};
 use crate::evidence::Exchange;
-use crate::expected::Expected;
+use crate::expected::{Expected, Standing};
 use crate::report::{Covered, Outcome, Status};
 use crate::requirements::List;
 use crate::sdk::steps;
+use crate::sets::Set;
 
 /// Seconds that one check may take, before patience.
 const CHECK: f64 = 120.0;
@@ -126,6 +127,8 @@ pub struct Plan {
     pub parallel: usize,
     /// Known failures.
     pub expected: Expected,
+    /// The frozen set whose checks are scored; all are when there is none.
+    pub set: Option<Set>,
     /// Beginning of the command that runs one check again.
     pub rerun: String,
 }
@@ -173,13 +176,19 @@ fn declared() -> Ran {
 
 fn outcome(list: &List, plan: &Plan, check: &Check, ran: Ran) -> Outcome {
     let requirements = list.covered_by(check.id);
+    let scored = |set: &Set| set.checks.contains(check.id);
+    let standing = if plan.set.as_ref().is_none_or(scored) {
+        plan.expected.standing(check.id, ran.status)
+    } else {
+        Standing::Unscored
+    };
     Outcome {
         check: check.id.to_owned(),
         area: check.area().to_owned(),
         level: list.level(check.id),
         title: check.title.to_owned(),
         status: ran.status,
-        standing: plan.expected.standing(check.id, ran.status),
+        standing,
         known_reason: plan.expected.reason(check.id).map(str::to_owned),
         expected: ran.expected,
         actual: ran.actual,

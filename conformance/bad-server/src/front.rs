@@ -7,7 +7,7 @@ use axum::response::Response;
 
 use crate::reply::{empty, header, with};
 use crate::world::{Sandbox, World};
-use crate::{agent, api, proxy};
+use crate::{agent, api, content, proxy};
 
 pub async fn answer(State(w): State<Arc<World>>, request: Request) -> Response {
     let headers = request.headers();
@@ -25,6 +25,11 @@ pub async fn answer(State(w): State<Arc<World>>, request: Request) -> Response {
         return proxy::answer(w, request, &host).await;
     }
     let cross = !w.on("no-cors");
+    if request.uri().path().starts_with("/upload/")
+        || request.uri().path().starts_with("/volumecontent/")
+    {
+        return content::answer(&w, request).await;
+    }
     let response = if request.method() == http::Method::OPTIONS && cross {
         with(
             with(

@@ -19,15 +19,21 @@
 
 mod agent;
 mod api;
+mod builder;
+mod content;
 mod faults;
 mod front;
+mod guest;
 mod image;
 mod interpreter;
 mod life;
+mod network;
 mod proxy;
 mod reply;
 mod service;
+mod templates;
 mod tree;
+mod volumes;
 mod world;
 
 use std::net::SocketAddr;

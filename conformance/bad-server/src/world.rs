@@ -12,11 +12,14 @@ use crate::agent::process::Process;
 use crate::agent::watch::Watch;
 use crate::api::logs::Entry;
 use crate::faults::FAULTS;
+use crate::guest::Guest;
 use crate::image::Snapshot;
 use crate::interpreter::Interpreter;
 use crate::life::{self, Life};
 use crate::service::Service;
+use crate::templates::Templates;
 use crate::tree::Tree;
+use crate::volumes::{Secret, Volume};
 
 /// A lock that a panic elsewhere does not spoil.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -37,6 +40,12 @@ pub struct World {
     pub under_way: Mutex<BTreeSet<String>>,
     /// Idempotency keys: the request's body and the answer's.
     pub keys: Mutex<BTreeMap<String, (Value, Value)>>,
+    /// Templates and their builds.
+    pub templates: Mutex<Templates>,
+    /// Volumes by id.
+    pub volumes: Mutex<BTreeMap<String, Volume>>,
+    /// Secrets by id.
+    pub secrets: Mutex<BTreeMap<String, Secret>>,
 }
 
 impl World {
@@ -49,6 +58,9 @@ impl World {
             leaked_variables: Mutex::default(),
             under_way: Mutex::default(),
             keys: Mutex::default(),
+            templates: Mutex::new(Templates::new()),
+            volumes: Mutex::default(),
+            secrets: Mutex::default(),
         }
     }
 
@@ -125,6 +137,8 @@ pub struct Sandbox {
     pub interpreter: Interpreter,
     /// What an earlier command left in the environment; only a fault writes here.
     pub leaked: Mutex<BTreeMap<String, String>>,
+    /// The machine as programs in it see it.
+    pub guest: Guest,
     dead: watch::Sender<bool>,
     next_pid: AtomicU32,
 }
@@ -147,6 +161,7 @@ impl Sandbox {
     pub fn new(plan: Plan) -> Self {
         let now = Timestamp::now();
         Self {
+            guest: Guest::new(&plan.id),
             id: plan.id,
             template: plan.template,
             token: plan.token,

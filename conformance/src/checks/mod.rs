@@ -8,14 +8,19 @@ mod errors;
 mod files;
 mod filesystem;
 mod interpreter;
+mod isolation;
 mod lifecycle;
 mod metrics;
+mod network;
 mod pause;
 mod process;
 mod protobuf;
 mod proxy;
 mod pty;
 mod snapshot;
+pub mod templates;
+mod uniqueness;
+mod volumes;
 mod watch;
 
 use crate::check::Check;
@@ -36,7 +41,12 @@ pub fn all() -> Vec<Check> {
         interpreter::all(),
         pause::all(),
         snapshot::all(),
+        network::all(),
         metrics::all(),
+        templates::all(),
+        volumes::all(),
+        uniqueness::CHECKS.to_vec(),
+        isolation::all(),
         protobuf::all(),
         crate::sdk::steps::checks(),
     ]

@@ -17,7 +17,8 @@ use crate::reports::{console, junit, markdown};
 use crate::requirements::List;
 use crate::runner::{Plan, Selection, is_declared, run_all};
 use crate::sdk;
-use crate::target::{Target, TargetFile};
+use crate::sets;
+use crate::target::{Door, Target, TargetFile};
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -31,16 +32,31 @@ pub struct Args {
     /// One address for traffic to all sandboxes; they are named by headers.
     #[arg(long, env = "E2B_SANDBOX_URL")]
     sandbox_url: Option<String>,
-    /// Sandboxes are reached at PORT-ID.DOMAIN.
+    /// Sandboxes are reached at https://PORT-ID.DOMAIN; `http://DOMAIN` is for plain HTTP, and a port may follow.
     #[arg(long, env = "E2B_DOMAIN")]
     domain: Option<String>,
+    /// Trust the roots in this file (PEM) too.
+    #[arg(long)]
+    ca: Option<PathBuf>,
+    /// Use an address for a name: HOST:ADDRESS or *.DOMAIN:ADDRESS; may be repeated.
+    #[arg(long)]
+    resolve: Vec<String>,
+    /// Two web servers outside that sandboxes may reach [default: https://1.1.1.1,https://8.8.8.8].
+    #[arg(long)]
+    outside: Option<String>,
+    /// Names of theirs, served on 443 and 80 [default: one.one.one.one,dns.google].
+    #[arg(long)]
+    outside_names: Option<String>,
+    /// Address of the API for the content of volumes [default: what the API says, else its own address].
+    #[arg(long, env = "E2B_VOLUME_API_URL")]
+    volume_url: Option<String>,
     /// Template of the sandboxes that are made [default: base]. It needs a shell and python3.
     #[arg(long)]
     template: Option<String>,
     /// Template with the code interpreter [default: code-interpreter-v1].
     #[arg(long)]
     interpreter_template: Option<String>,
-    /// A TOML file with url, api-key, sandbox-url, domain, template, interpreter-template, patience, unsupported; flags go before it.
+    /// A TOML file with these options without their dashes (url, api-key, …, unsupported); flags go before it.
     #[arg(long)]
     config: Option<PathBuf>,
     /// Only these areas; may be repeated.
@@ -67,6 +83,9 @@ pub struct Args {
     /// The vendor's list of known failures: `"check" = "reason"` a line.
     #[arg(long)]
     expected: Option<PathBuf>,
+    /// Score only the checks of this frozen set; the others are run and shown. See `list --sets`.
+    #[arg(long)]
+    set: Option<String>,
     /// SHOULD and MAY failures make the run red too.
     #[arg(long)]
     strict: bool,
@@ -114,6 +133,12 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
         .or(file.interpreter_template);
     file.patience = args.patience.or(file.patience);
     file.unsupported.extend(args.unsupported.clone());
+    file.ca = args.ca.clone().or(file.ca);
+    file.resolve.extend(args.resolve.clone());
+    file.outside = args.outside.clone().or(file.outside);
+    file.outside_names = args.outside_names.clone().or(file.outside_names);
+    file.volume_url = args.volume_url.clone().or(file.volume_url);
+    let ways = ways(&file);
     let target = file.target().map_err(|error| error.to_string())?;
     for area in &args.profile {
         if !list.areas.iter().any(|known| known.id == area) {
@@ -161,26 +186,60 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
             Expected::read(&text, known).map_err(|error| error.to_string())?
         }
     };
-    let rerun = rerun(&target);
+    let known = |id: &str| list.checks.iter().any(|check| check.id == id);
+    let set = match &args.set {
+        None => None,
+        Some(name) => Some(sets::named(name, known).map_err(|error| error.to_string())?),
+    };
+    let mut rerun = rerun(&target, &ways);
+    if let Some(set) = &set {
+        rerun.push_str(&format!(" --set {}", set.name));
+    }
     Ok((
         target,
         Plan {
             selection,
             parallel: usize::from(args.parallel),
             expected,
+            set,
             rerun,
         },
     ))
 }
 
+/// The options that say how connections are made, as they are typed.
+fn ways(file: &TargetFile) -> String {
+    let ca = file
+        .ca
+        .iter()
+        .map(|path| format!(" --ca {}", path.display()));
+    let resolve = file.resolve.iter().map(|one| format!(" --resolve '{one}'"));
+    let more = [
+        ("outside", &file.outside),
+        ("outside-names", &file.outside_names),
+        ("volume-url", &file.volume_url),
+    ];
+    let more = more
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!(" --{name} {}", value.as_ref()?)));
+    ca.chain(resolve).chain(more).collect()
+}
+
 /// The command without the key, which comes from the environment.
-fn rerun(target: &Target) -> String {
+fn rerun(target: &Target, ways: &str) -> String {
     let door = match &target.door {
-        crate::target::Door::Shared { url, .. } => format!("--sandbox-url {url}"),
-        crate::target::Door::Names { domain, .. } => format!("--domain {domain}"),
+        Door::Shared { url, .. } => format!("--sandbox-url {url}"),
+        Door::Names {
+            scheme,
+            port,
+            domain,
+        } => {
+            let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+            format!("--domain {scheme}://{domain}{port}")
+        }
     };
     format!(
-        "E2B_API_KEY=… e2b-conformance run --url {} {door} --template {} --interpreter-template {} --patience {}",
+        "E2B_API_KEY=… e2b-conformance run --url {} {door}{ways} --template {} --interpreter-template {} --patience {}",
         target.url, target.template, target.interpreter_template, target.patience
     )
 }
@@ -339,7 +398,12 @@ fn bar(total: usize) -> ProgressBar {
 fn tell(bar: &ProgressBar, outcome: &Outcome) {
     bar.inc(1);
     bar.set_message(outcome.check.clone());
-    if outcome.standing != Standing::Fine {
+    let shown = match outcome.standing {
+        Standing::Fine => false,
+        Standing::Unscored => outcome.status != Status::Pass,
+        _ => true,
+    };
+    if shown {
         let line = format!("{:<13} {}", outcome.status.to_string(), outcome.check);
         say(bar, &line);
     }

@@ -72,6 +72,18 @@ impl Manager {
         Ok(builds.find(|row| label_of(row, reference).is_some_and(|label| label.tag == tag)))
     }
 
+    /// The id, as a template, of the snapshot that a reference names; without a tag any of its builds will do.
+    pub async fn snapshot_family(
+        &self,
+        reference: &Reference,
+    ) -> Result<Option<SnapshotId>, StoreError> {
+        let named = self.parts.store.named_snapshots().await?;
+        let mut labels = named.iter().filter_map(|row| label_of(row, reference));
+        let tag = reference.tag.as_deref();
+        let found = labels.find(|label| tag.is_none_or(|tag| label.tag == tag));
+        Ok(found.map(|label| label.family.clone()))
+    }
+
     /// Deletes all builds that a reference names: those with its tag, or all of the family.
     pub async fn delete_snapshot(&self, reference: &Reference) -> Result<(), DeleteError> {
         let store = &self.parts.store;

@@ -2,7 +2,7 @@
 //!
 //! | metric | kind | labels |
 //! |---|---|---|
-//! | `sandboxd_sandboxes` | gauge | `phase`: running, ending |
+//! | `sandboxd_sandboxes` | gauge | `phase`: running, paused, ending |
 //! | `sandboxd_sandboxes_created_total` | counter | |
 //! | `sandboxd_sandbox_creates_failed_total` | counter | |
 //! | `sandboxd_sandboxes_ended_total` | counter | `reason` |
@@ -106,13 +106,14 @@ impl Telemetry {
         self.active.fetch_add(change, Ordering::Relaxed);
     }
 
-    /// The counters as text, with the books.
-    pub fn render(&self, used: Used, limits: Limits) -> String {
+    /// The counters as text, with the books and the number of sandboxes that are paused.
+    pub fn render(&self, used: Used, limits: Limits, paused: usize) -> String {
         let mut text = String::new();
         let out = &mut text;
         let running = used.sandboxes.saturating_sub(used.ending);
         metric(out, "sandboxes", "gauge", "Sandboxes that exist now.");
         line(out, "sandboxes", "{phase=\"running\"}", running);
+        line(out, "sandboxes", "{phase=\"paused\"}", paused);
         line(out, "sandboxes", "{phase=\"ending\"}", used.ending);
         metric(
             out,
@@ -264,6 +265,6 @@ mod tests {
             sandboxes: 10,
             memory_mib: 8_192,
         };
-        insta::assert_snapshot!(telemetry.render(used, limits));
+        insta::assert_snapshot!(telemetry.render(used, limits, 2));
     }
 }

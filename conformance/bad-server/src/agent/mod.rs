@@ -4,6 +4,7 @@ mod compose;
 pub mod connect;
 mod files;
 mod filesystem;
+mod probe;
 pub mod process;
 mod proto;
 mod shell;
@@ -49,6 +50,19 @@ pub fn user(w: &World, name: &str) -> Option<User> {
         _ if w.on("unknown-user-accepted") => user(w, "user"),
         _ => None,
     }
+}
+
+/// A user of a sandbox whose template may have made more of them; nobody is the template's default user.
+pub fn user_of(w: &World, sandbox: &Sandbox, name: &str) -> Option<User> {
+    let default = lock(&sandbox.guest.user).clone().unwrap_or_default();
+    let name = if name.is_empty() { &default } else { name };
+    if lock(&sandbox.guest.users).iter().any(|own| own == name) {
+        return Some(User {
+            name: name.to_owned(),
+            home: format!("/home/{name}"),
+        });
+    }
+    user(w, name)
 }
 
 /// A path as clients give it.
@@ -142,7 +156,11 @@ fn refused(w: &World, sandbox: &Sandbox, request: &Request) -> Option<Response> 
 }
 
 /// The user of a call, or the error that there is none.
-fn acting(w: &World, request: &http::HeaderMap) -> Result<User, connect::Failure> {
+fn acting(
+    w: &World,
+    sandbox: &Sandbox,
+    request: &http::HeaderMap,
+) -> Result<User, connect::Failure> {
     let given = header(request, "authorization")
         .and_then(|value| value.strip_prefix("Basic "))
         .and_then(|text| STANDARD.decode(text).ok())
@@ -151,7 +169,7 @@ fn acting(w: &World, request: &http::HeaderMap) -> Result<User, connect::Failure
     let name = given
         .filter(|_| !w.on("basic-user-ignored"))
         .unwrap_or_default();
-    user(w, &name).ok_or_else(|| {
+    user_of(w, sandbox, &name).ok_or_else(|| {
         let words = if w.on("unknown-user-words") {
             "denied".to_owned()
         } else {
@@ -212,7 +230,7 @@ async fn called(
     streaming: bool,
     body: &[u8],
 ) -> Response {
-    let who = acting(w, headers);
+    let who = acting(w, sandbox, headers);
     if streaming {
         return streams::answer(w, sandbox, call, headers, who, body).await;
     }

@@ -130,7 +130,9 @@ fn working_dir(
         .filter(|cwd| !cwd.is_empty() && !w.on("cwd-ignored"));
     let cwd = match given {
         None if w.on("default-cwd-root") => "/".to_owned(),
-        None => who.home.clone(),
+        None => lock(&sandbox.guest.workdir)
+            .clone()
+            .unwrap_or_else(|| who.home.clone()),
         Some(cwd) => resolved(w, who, cwd),
     };
     let is_dir = lock(&sandbox.tree)

@@ -6,9 +6,13 @@ mod life;
 mod list;
 pub mod logs;
 mod metrics;
+mod network;
 mod pause;
+mod secrets;
 mod shape;
 mod snapshots;
+pub mod templates;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -131,6 +135,12 @@ fn authorized(w: &World, call: &Call) -> Option<Response> {
 fn routed(w: &Arc<World>, call: &Call) -> Response {
     let parts: Vec<&str> = call.path.trim_start_matches('/').split('/').collect();
     let method = call.method.as_str();
+    let more = templates::answer_to(w, call, &parts)
+        .or_else(|| volumes::answer_to(w, call, &parts))
+        .or_else(|| secrets::answer_to(w, call, &parts));
+    if let Some(response) = more {
+        return response;
+    }
     match (method, parts.as_slice()) {
         ("POST", ["sandboxes"]) if !w.on("create-v1-missing") => create::v1(w, call),
         ("POST", ["v2", "sandboxes"]) if !w.on("create-v2-missing") => create::v2(w, call),
@@ -147,6 +157,7 @@ fn routed(w: &Arc<World>, call: &Call) -> Response {
             life::connect(w, call, id, true)
         }
         ("POST", ["v2", "sandboxes", id, "connect"]) => life::connect(w, call, id, false),
+        ("PUT", ["sandboxes", id, "network"]) => network::update(w, call, id),
         ("POST", ["sandboxes", id, "pause"]) => pause::pause(w, call, id),
         ("POST", ["sandboxes", id, "resume"]) if !w.on("old-resume-missing") => {
             pause::resume(w, call, id)

@@ -127,7 +127,13 @@ async fn without_id(c: Context) -> Verdict {
         percent(&signature)
     );
     let reply = c
-        .send(Request::new(Method::GET, &url, &query, c.usual()))
+        .send(Request::new(
+            &c.target().way,
+            Method::GET,
+            &url,
+            &query,
+            c.usual(),
+        ))
         .await?;
     equal("content", reply.status(200)?.text().as_str(), "signed")
 }

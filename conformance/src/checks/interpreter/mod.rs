@@ -78,7 +78,7 @@ async fn ended(c: &Context, lines: &mut Lines) -> Result<Vec<Value>, Stop> {
 }
 
 /// Runs a cell; gives its events.
-async fn ran(c: &Context, sandbox: &Sandbox, body: &Value) -> Result<Vec<Value>, Stop> {
+pub async fn ran(c: &Context, sandbox: &Sandbox, body: &Value) -> Result<Vec<Value>, Stop> {
     ended(c, &mut begun(c, sandbox, body).await?).await
 }
 
@@ -97,7 +97,7 @@ fn first(events: &[Value], kind: &str) -> Result<Value, Stop> {
 }
 
 /// All printed text of a kind.
-fn printed(events: &[Value], kind: &str) -> String {
+pub fn printed(events: &[Value], kind: &str) -> String {
     events
         .iter()
         .filter(|event| event["type"] == kind)

@@ -17,9 +17,11 @@ pub async fn openapi() -> Response {
 
 pub async fn metrics(State(app): State<App>) -> Response {
     let admission = app.manager.admission();
+    let all = app.manager.all();
+    let paused = all.iter().filter(|sandbox| sandbox.at_rest()).count();
     let text = app
         .manager
         .telemetry()
-        .render(admission.used(), admission.limits());
+        .render(admission.used(), admission.limits(), paused);
     ([(CONTENT_TYPE, PROMETHEUS)], text).into_response()
 }

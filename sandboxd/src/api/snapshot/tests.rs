@@ -53,6 +53,14 @@ async fn a_sandbox_is_created_from_a_snapshot() {
         [("A".into(), "1".into()), ("B".into(), "3".into())].into()
     );
     assert!(matches!(plans[2].source, Source::Disk(_)));
+    let family = &detail["templateID"];
+    for (name, found) in [("mine", true), ("mine%3Av1", true), ("mine%3Av2", false)] {
+        let alias = client.get(&format!("/templates/aliases/{name}")).await;
+        match found {
+            true => assert_eq!(alias.json(), json!({"templateID": family, "public": false})),
+            false => assert_eq!(alias.status, 404, "{}", alias.text),
+        }
+    }
     let unknown = client
         .post("/v2/sandboxes", json!({"templateID": "mine"}))
         .await;

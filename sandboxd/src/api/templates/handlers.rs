@@ -38,20 +38,39 @@ pub async fn show(
 }
 
 pub async fn alias(State(app): State<App>, Name(name): Name) -> Result<Response, ApiError> {
-    let template = find(&app, &name)?;
-    let alias = TemplateAlias {
-        template_id: template.id.clone(),
-        public: true,
+    let reference = parse(&name)?;
+    let alias = match app.templates.resolve(&reference) {
+        Some(template) => TemplateAlias {
+            template_id: template.id.clone(),
+            public: true,
+        },
+        None => TemplateAlias {
+            template_id: match app.manager.snapshot_family(&reference).await? {
+                Some(family) => family.to_string(),
+                None => return Err(unknown(&name)),
+            },
+            public: false,
+        },
     };
     Ok(axum::Json(alias).into_response())
 }
 
 fn find(app: &App, name: &str) -> Result<Arc<Template>, ApiError> {
-    let shown: String = name.chars().take(100).collect();
-    let reference = Reference::parse(name).ok_or_else(|| ApiError::Field {
+    let template = app.templates.resolve(&parse(name)?);
+    template.ok_or_else(|| unknown(name))
+}
+
+fn parse(name: &str) -> Result<Reference, ApiError> {
+    Reference::parse(name).ok_or_else(|| ApiError::Field {
         field: "template",
-        why: format!("`{shown}` is not the name of a template"),
-    })?;
-    let template = app.templates.resolve(&reference);
-    template.ok_or(ApiError::NoTemplate(shown))
+        why: format!("`{}` is not the name of a template", shown(name)),
+    })
+}
+
+fn unknown(name: &str) -> ApiError {
+    ApiError::NoTemplate(shown(name))
+}
+
+fn shown(name: &str) -> String {
+    name.chars().take(100).collect()
 }
