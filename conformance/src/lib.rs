@@ -3,6 +3,7 @@
 //! ```text
 //!  requirements/*.toml   what a server must do: id, MUST/SHOULD/MAY, sentence, source ── names ──► checks
 //!  checks/               what is tried on the wire; each names the fault of the bad server that it must catch
+//!  sdk/                  the same through the official SDKs, at several versions
 //!        │ run by
 //!  runner ──► target     one context per check: client, evidence, sandboxes to clean up
 //!        │ yields
@@ -30,6 +31,7 @@ pub mod reports;
 pub mod requirements;
 pub mod runner;
 pub mod sandbox;
+pub mod sdk;
 pub mod sets;
 pub mod target;
 pub mod trace;

@@ -171,7 +171,15 @@ impl Sandbox {
     /// # Errors
     /// When the stream does not begin, or not with a start event.
     pub async fn started(&self, c: &Context, request: Request) -> Result<Process, Stop> {
-        let mut stream = c.stream(request).await?;
+        let stream = c.stream(request).await?;
+        self.follow(c, stream).await
+    }
+
+    /// A process from the stream that its start answered.
+    ///
+    /// # Errors
+    /// When the stream does not begin with a start event.
+    pub async fn follow(&self, c: &Context, mut stream: Stream) -> Result<Process, Stop> {
         let first = stream.message(c.usual()).await?;
         let Some(first) = first else {
             let (_, ending) = stream.drain(c.usual()).await?;

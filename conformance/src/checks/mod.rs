@@ -14,6 +14,7 @@ mod metrics;
 mod network;
 mod pause;
 mod process;
+mod protobuf;
 mod proxy;
 mod pty;
 mod snapshot;
@@ -46,6 +47,8 @@ pub fn all() -> Vec<Check> {
         volumes::all(),
         uniqueness::CHECKS.to_vec(),
         isolation::all(),
+        protobuf::all(),
+        crate::sdk::steps::checks(),
     ]
     .concat()
 }

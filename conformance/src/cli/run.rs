@@ -19,7 +19,8 @@ use reports::render;
 use crate::report::{Conformance, Outcome, Report, Status, profiles};
 use crate::reports::{console, junit, markdown};
 use crate::requirements::List;
-use crate::runner::{Plan, Selection, run_all};
+use crate::runner::{Plan, Selection, is_declared, run_all};
+use crate::sdk;
 use crate::sets;
 use crate::target::{Door, Target, TargetFile};
 
@@ -68,6 +69,9 @@ pub struct Args {
     /// Only these checks or requirements, by id or beginning of an id; may be repeated.
     #[arg(long)]
     check: Vec<String>,
+    /// Of the SDK checks only those of these versions, as python-current,js-2.0; see `list --profile sdk`.
+    #[arg(long, value_delimiter = ',')]
+    sdk: Vec<String>,
     /// Leave out the checks that have to wait.
     #[arg(long)]
     quick: bool,
@@ -147,9 +151,22 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
             return Err(show::unknown_area(list, area));
         }
     }
+    for name in &args.sdk {
+        if sdk::pins::named(name).is_none() {
+            let known: Vec<&str> = sdk::pins::all()
+                .iter()
+                .map(|pin| pin.name.as_str())
+                .collect();
+            return Err(format!(
+                "there is no SDK `{name}`; there are {}",
+                known.join(", ")
+            ));
+        }
+    }
     let selection = Selection {
         areas: args.profile.clone(),
         ids: args.check.clone(),
+        sdks: args.sdk.clone(),
         quick: args.quick,
     };
     if !list.checks.iter().any(|check| selection.takes(list, check)) {
@@ -268,6 +285,7 @@ async fn ran(list: &List, target: Target, plan: &Plan, args: &Args) -> ExitCode 
             .filter(|check| plan.selection.takes(list, check))
             .count();
         let bar = bar(total);
+        set_up(&run, list, plan, &bar).await;
         run_all(&run, list, plan, |outcome| {
             tell(&bar, outcome);
             results.push(outcome.clone());
@@ -338,6 +356,7 @@ async fn ran(list: &List, target: Target, plan: &Plan, args: &Args) -> ExitCode 
             results,
         },
     };
+    sdk::front::tidy();
     finish(&report, args)
 }
 
@@ -369,6 +388,32 @@ fn write(report: &Report, out: &std::path::Path) -> Result<(), FolderError> {
     folder::write_file(out, "badge.svg", &render::conformance::badge(&report.body))
 }
 
+/// Installs the SDKs of the selected checks before time limits count. What does not come makes its checks untestable.
+async fn set_up(run: &Arc<Run>, list: &List, plan: &Plan, bar: &ProgressBar) {
+    for pin in sdk::pins::all() {
+        let wanted = list.checks.iter().any(|check| {
+            sdk::steps::pin_of(check.id) == Some(pin.name.as_str())
+                && plan.selection.takes(list, check)
+                && !is_declared(run, check)
+        });
+        if !wanted {
+            continue;
+        }
+        say(bar, &format!("SDK {} ({})", pin.name, pin.versions()));
+        if let Err(error) = run.sdk.project(pin).await {
+            say(bar, &format!("SDK {}: {error}", pin.name));
+        }
+    }
+}
+
+fn say(bar: &ProgressBar, line: &str) {
+    if bar.is_hidden() {
+        eprintln!("{line}");
+    } else {
+        bar.println(line);
+    }
+}
+
 fn bar(total: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -390,10 +435,6 @@ fn tell(bar: &ProgressBar, outcome: &Outcome) {
     };
     if shown {
         let line = format!("{:<13} {}", outcome.status.to_string(), outcome.check);
-        if bar.is_hidden() {
-            eprintln!("{line}");
-        } else {
-            bar.println(line);
-        }
+        say(bar, &line);
     }
 }

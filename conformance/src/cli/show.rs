@@ -7,6 +7,7 @@ use super::{HARNESS, RED, USAGE, refuse};
 use crate::report::Report;
 use crate::reports::diff;
 use crate::requirements::{List, Requirement};
+use crate::sdk::{self, pins::Address};
 use crate::trace::markdown;
 
 /// Arguments of `list`.
@@ -97,6 +98,18 @@ pub fn explain(list: &List, args: &ExplainArgs) -> ExitCode {
             list.level(check.id),
             check.title
         );
+        if let Some((pin, step)) = sdk::steps::find(check.id) {
+            println!("with {}: {}, {}", pin.name, pin.versions(), pin.why);
+            println!(
+                "it reads {}",
+                match pin.address {
+                    Address::Urls => "E2B_API_URL, E2B_SANDBOX_URL, E2B_DOMAIN, E2B_API_KEY",
+                    Address::Domain =>
+                        "only E2B_DOMAIN and E2B_API_KEY, and speaks https; a TLS front is put before the target",
+                }
+            );
+            println!("step `{}` of the scenario `{}`\n", step.name, step.topic);
+        }
         println!("covers:");
         list.covered_by(check.id).into_iter().for_each(requirement);
         println!(

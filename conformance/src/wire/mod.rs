@@ -7,6 +7,7 @@ pub mod envelope;
 pub mod http1;
 pub mod http2;
 pub mod lines;
+pub mod proto;
 pub mod reply;
 pub mod request;
 pub mod websocket;

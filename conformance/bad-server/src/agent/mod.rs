@@ -6,8 +6,10 @@ mod files;
 mod filesystem;
 mod probe;
 pub mod process;
+mod proto;
 mod shell;
 mod streams;
+mod transcode;
 pub mod watch;
 mod words;
 
@@ -203,11 +205,37 @@ async fn rpc(
     };
     let streaming = header(&head.headers, "content-type")
         .is_some_and(|kind| kind.starts_with("application/connect+"));
-    let who = acting(w, sandbox, &head.headers);
-    if streaming {
-        return streams::answer(w, sandbox, call, &head.headers, who, &body).await;
+    match transcode::request(w, &head.headers, call.1, &body) {
+        Ok(None) => {}
+        Ok(Some((codec, body))) => {
+            let response = called(w, sandbox, call, &head.headers, streaming, &body).await;
+            return transcode::answer(w, codec, response).await;
+        }
+        Err(failure) if streaming => {
+            return bare(
+                200,
+                "application/connect+proto",
+                connect::end(Some(&failure)),
+            );
+        }
+        Err(failure) => return connect::unary(w, Err(failure)),
     }
-    let parsed = connect::message(w, &body);
+    called(w, sandbox, call, &head.headers, streaming, &body).await
+}
+
+async fn called(
+    w: &Arc<World>,
+    sandbox: &Arc<Sandbox>,
+    call: (&str, &str),
+    headers: &http::HeaderMap,
+    streaming: bool,
+    body: &[u8],
+) -> Response {
+    let who = acting(w, sandbox, headers);
+    if streaming {
+        return streams::answer(w, sandbox, call, headers, who, body).await;
+    }
+    let parsed = connect::message(w, body);
     let result = match (parsed, who) {
         (Err(failure), _) | (_, Err(failure)) => Err(failure),
         (Ok(body), Ok(who)) => match call {

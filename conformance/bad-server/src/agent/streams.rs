@@ -220,6 +220,11 @@ impl Feed {
                     if self.own && w.on("disconnect-kills") {
                         self.process.signal.send_replace(Some("killed"));
                     }
+                    // The deadline is the process's, whether its client is there or not.
+                    if self.deadline.is_some() && !w.on("deadline-leaves-process") {
+                        late.await;
+                        self.process.signal.send_replace(Some("killed"));
+                    }
                     return;
                 }
             }

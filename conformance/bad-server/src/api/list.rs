@@ -13,8 +13,12 @@ use super::shape::listed;
 use crate::reply::{decoded, error, json as answer, query, with};
 use crate::world::{Sandbox, World};
 
-pub fn v1(w: &World, _: &Call) -> Response {
-    let items: Vec<Value> = w.living().iter().map(|one| listed(w, one)).collect();
+pub fn v1(w: &World, call: &Call) -> Response {
+    let mut all = w.living();
+    if let Err(refusal) = filter(w, call, &mut all) {
+        return refusal;
+    }
+    let items: Vec<Value> = all.iter().map(|one| listed(w, one)).collect();
     if w.on("list-v1-wrapped") {
         return answer(200, &json!({ "sandboxes": items }));
     }
