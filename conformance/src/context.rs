@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::check::{Stop, fail};
+use crate::checks::templates::Built;
 use crate::evidence::Recorder;
 use crate::ledger::{self, LABEL, Ledger};
 use crate::redact::Secrets;
@@ -37,6 +38,7 @@ pub struct Run {
     pub secrets: Secrets,
     shared: OnceCell<Result<Sandbox, Stop>>,
     interpreter: OnceCell<Result<Sandbox, Stop>>,
+    built: OnceCell<Result<Built, Stop>>,
 }
 
 impl Run {
@@ -51,6 +53,7 @@ impl Run {
             secrets,
             shared: OnceCell::new(),
             interpreter: OnceCell::new(),
+            built: OnceCell::new(),
         })
     }
 }
@@ -104,7 +107,8 @@ impl Context {
     /// A request to the API, with the key.
     #[must_use]
     pub fn api(&self, method: Method, path: &str) -> Request {
-        Request::new(method, &self.run.target.url, path, self.usual())
+        let target = &self.run.target;
+        Request::new(&target.way, method, &target.url, path, self.usual())
             .header("x-api-key", self.run.target.api_key.clone())
     }
 
@@ -239,6 +243,28 @@ impl Context {
             self.keep(sandbox);
         }
         shared.clone()
+    }
+
+    /// The template that checks of builds share; the first of them builds it.
+    ///
+    /// # Errors
+    /// What the first one came to.
+    pub async fn built<F, Fut>(&self, build: F) -> Result<Built, Stop>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<Built, Stop>>,
+    {
+        let built = self.run.built.get_or_init(build).await.clone();
+        if let Ok(built) = &built {
+            let path = built.delete_path();
+            self.made().retain(|made| *made != path);
+        }
+        built
+    }
+
+    /// Never shows this in evidence.
+    pub fn secret(&self, text: &str) {
+        self.run.secrets.add(text);
     }
 
     /// Leaves a sandbox to the clean-up at the end of the run.

@@ -4,6 +4,7 @@ pub use reports::model::conformance::{
     Conformance, ConformanceReport as Report, Counts, Covered, Outcome, Profile, Status,
 };
 
+use crate::expected::Standing;
 use crate::requirements::{Level, List};
 
 /// The summaries of the areas that have results.
@@ -13,7 +14,12 @@ pub fn profiles(list: &List, results: &[Outcome]) -> Vec<Profile> {
         .iter()
         .filter_map(|area| {
             let (mut core, mut extended) = (Counts::default(), Counts::default());
-            for result in results.iter().filter(|result| result.area == area.id) {
+            let scored = |result: &&Outcome| result.standing != Standing::Unscored;
+            for result in results
+                .iter()
+                .filter(|result| result.area == area.id)
+                .filter(scored)
+            {
                 if result.level == Level::Must {
                     core.add(result.status);
                 } else {

@@ -11,9 +11,10 @@ use futures_util::{StreamExt, stream};
 use crate::check::{Check, Stop};
 use crate::context::{Context, Run};
 use crate::evidence::Exchange;
-use crate::expected::Expected;
+use crate::expected::{Expected, Standing};
 use crate::report::{Covered, Outcome, Status};
 use crate::requirements::List;
+use crate::sets::Set;
 
 /// Seconds that one check may take, before patience.
 const CHECK: f64 = 120.0;
@@ -121,6 +122,8 @@ pub struct Plan {
     pub parallel: usize,
     /// Known failures.
     pub expected: Expected,
+    /// The frozen set whose checks are scored; all are when there is none.
+    pub set: Option<Set>,
     /// Beginning of the command that runs one check again.
     pub rerun: String,
 }
@@ -166,13 +169,19 @@ fn declared() -> Ran {
 
 fn outcome(list: &List, plan: &Plan, check: &Check, ran: Ran) -> Outcome {
     let requirements = list.covered_by(check.id);
+    let scored = |set: &Set| set.checks.contains(check.id);
+    let standing = if plan.set.as_ref().is_none_or(scored) {
+        plan.expected.standing(check.id, ran.status)
+    } else {
+        Standing::Unscored
+    };
     Outcome {
         check: check.id.to_owned(),
         area: check.area().to_owned(),
         level: list.level(check.id),
         title: check.title.to_owned(),
         status: ran.status,
-        standing: plan.expected.standing(check.id, ran.status),
+        standing,
         known_reason: plan.expected.reason(check.id).map(str::to_owned),
         expected: ran.expected,
         actual: ran.actual,

@@ -7,19 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-
-use super::{HARNESS, INTERRUPTED, NO_TARGET, RED, USAGE, refuse, show};
-use crate::context::{Context, Run, unique};
-use crate::expected::{Expected, Standing};
-use crate::preflight::{self, Found, PreflightError};
 use reports::folder::{self, FolderError};
 use reports::model::{Environment, Tag, Tool, Version};
 use reports::render;
 
+use super::{HARNESS, INTERRUPTED, NO_TARGET, RED, USAGE, command, refuse, show};
+use crate::context::{Context, Run, unique};
+use crate::expected::{Expected, Standing};
+use crate::preflight::{self, Found, PreflightError};
 use crate::report::{Conformance, Outcome, Report, Status, profiles};
 use crate::reports::{console, junit, markdown};
 use crate::requirements::List;
 use crate::runner::{Plan, Selection, run_all};
+use crate::sets;
 use crate::target::{Target, TargetFile};
 
 /// Arguments of `run`.
@@ -34,30 +34,45 @@ pub struct Args {
     /// One address for traffic to all sandboxes; they are named by headers.
     #[arg(long, env = "E2B_SANDBOX_URL")]
     sandbox_url: Option<String>,
-    /// Sandboxes are reached at PORT-ID.DOMAIN.
+    /// Sandboxes are reached at https://PORT-ID.DOMAIN; `http://DOMAIN` is for plain HTTP, and a port may follow.
     #[arg(long, env = "E2B_DOMAIN")]
     domain: Option<String>,
+    /// Trust the roots in this file (PEM) too.
+    #[arg(long)]
+    ca: Option<PathBuf>,
+    /// Use an address for a name: HOST:ADDRESS or *.DOMAIN:ADDRESS; may be repeated.
+    #[arg(long)]
+    resolve: Vec<String>,
+    /// Two web servers outside that sandboxes may reach [default: https://1.1.1.1,https://8.8.8.8].
+    #[arg(long)]
+    outside: Option<String>,
+    /// Names of theirs, served on 443 and 80 [default: one.one.one.one,dns.google].
+    #[arg(long)]
+    outside_names: Option<String>,
+    /// Address of the API for the content of volumes [default: what the API says, else its own address].
+    #[arg(long, env = "E2B_VOLUME_API_URL")]
+    volume_url: Option<String>,
     /// Template of the sandboxes that are made [default: base]. It needs a shell and python3.
     #[arg(long)]
     template: Option<String>,
     /// Template with the code interpreter [default: code-interpreter-v1].
     #[arg(long)]
     interpreter_template: Option<String>,
-    /// A TOML file with url, api-key, sandbox-url, domain, template, interpreter-template, patience, unsupported; flags go before it.
+    /// A TOML file with these options without their dashes (url, api-key, …, unsupported); flags go before it.
     #[arg(long)]
     config: Option<PathBuf>,
     /// Only these areas; may be repeated.
     #[arg(long)]
-    profile: Vec<String>,
+    pub(super) profile: Vec<String>,
     /// Only these checks or requirements, by id or beginning of an id; may be repeated.
     #[arg(long)]
-    check: Vec<String>,
+    pub(super) check: Vec<String>,
     /// Leave out the checks that have to wait.
     #[arg(long)]
-    quick: bool,
+    pub(super) quick: bool,
     /// Checks at a time.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
-    parallel: u8,
+    pub(super) parallel: u8,
     /// All time limits times this [default: 1], for slow targets.
     #[arg(long)]
     patience: Option<f64>,
@@ -66,13 +81,16 @@ pub struct Args {
     unsupported: Vec<String>,
     /// The vendor's list of known failures: `"check" = "reason"` a line.
     #[arg(long)]
-    expected: Option<PathBuf>,
+    pub(super) expected: Option<PathBuf>,
     /// What the target is called in reports.
     #[arg(long)]
     name: Option<String>,
+    /// Score only the checks of this frozen set; the others are run and shown. See `list --sets`.
+    #[arg(long)]
+    set: Option<String>,
     /// SHOULD and MAY failures make the run red too.
     #[arg(long)]
-    strict: bool,
+    pub(super) strict: bool,
     /// Folder for report.json, report.html, report.md, junit.xml and badge.svg.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -80,7 +98,7 @@ pub struct Args {
 
 pub fn run(list: &List, args: Args) -> ExitCode {
     let prepared = prepare(list, &args);
-    let (target, plan) = match prepared {
+    let (target, plan, words) = match prepared {
         Ok(prepared) => prepared,
         Err(why) => return refuse(USAGE, &why),
     };
@@ -91,13 +109,13 @@ pub fn run(list: &List, args: Args) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return refuse(HARNESS, &error.to_string()),
     };
-    let code = runtime.block_on(ran(list, target, &plan, &args));
+    let code = runtime.block_on(ran(list, target, &plan, words, &args));
     // Requests that a second Ctrl-C cut off are not waited for.
     runtime.shutdown_timeout(Duration::from_millis(200));
     code
 }
 
-fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
+fn prepare(list: &List, args: &Args) -> Result<(Target, Plan, Vec<String>), String> {
     let mut file = match &args.config {
         None => TargetFile::default(),
         Some(path) => {
@@ -117,7 +135,12 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
         .or(file.interpreter_template);
     file.patience = args.patience.or(file.patience);
     file.unsupported.extend(args.unsupported.clone());
-    let target = file.target().map_err(|error| error.to_string())?;
+    file.ca = args.ca.clone().or(file.ca);
+    file.resolve.extend(args.resolve.clone());
+    file.outside = args.outside.clone().or(file.outside);
+    file.outside_names = args.outside_names.clone().or(file.outside_names);
+    file.volume_url = args.volume_url.clone().or(file.volume_url);
+    let target = file.clone().target().map_err(|error| error.to_string())?;
     for area in &args.profile {
         if !list.areas.iter().any(|known| known.id == area) {
             return Err(show::unknown_area(list, area));
@@ -151,70 +174,34 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
             Expected::read(&text, known).map_err(|error| error.to_string())?
         }
     };
-    let rerun = rerun(&target);
+    let known = |id: &str| list.checks.iter().any(|check| check.id == id);
+    let set = match &args.set {
+        None => None,
+        Some(name) => Some(sets::named(name, known).map_err(|error| error.to_string())?),
+    };
+    let words = command::pointed(&target, &file, args.set.as_deref());
+    let rerun = command::typed(&words);
+    let words = command::whole(words, &target, args);
     Ok((
         target,
         Plan {
             selection,
             parallel: usize::from(args.parallel),
             expected,
+            set,
             rerun,
         },
+        words,
     ))
 }
 
-/// The command without what it selects and without the key, which comes from the environment.
-fn rerun(target: &Target) -> String {
-    format!(
-        "E2B_API_KEY=… {}",
-        reports::model::command_line(&pointed(target))
-    )
-}
-
-/// The words that point the program at a target.
-fn pointed(target: &Target) -> Vec<String> {
-    let (flag, door) = match &target.door {
-        crate::target::Door::Shared { url, .. } => ("--sandbox-url", url.clone()),
-        crate::target::Door::Names { domain, .. } => ("--domain", domain.clone()),
-    };
-    let mut words = Vec::from(["e2b-conformance", "run"].map(str::to_owned));
-    for (flag, value) in [
-        ("--url", target.url.clone()),
-        (flag, door),
-        ("--template", target.template.clone()),
-        (
-            "--interpreter-template",
-            target.interpreter_template.clone(),
-        ),
-        ("--patience", target.patience.to_string()),
-    ] {
-        words.extend([flag.to_owned(), value]);
-    }
-    words
-}
-
-/// All words that make the same run, files and environment taken into account.
-fn command(target: &Target, args: &Args) -> Vec<String> {
-    let mut words = pointed(target);
-    for (flag, values) in [
-        ("--profile", &args.profile),
-        ("--check", &args.check),
-        ("--unsupported", &target.unsupported),
-    ] {
-        for value in values {
-            words.extend([flag.to_owned(), value.clone()]);
-        }
-    }
-    if let Some(path) = &args.expected {
-        words.extend(["--expected".to_owned(), path.display().to_string()]);
-    }
-    words.extend(["--parallel".to_owned(), args.parallel.to_string()]);
-    words.extend(args.quick.then(|| "--quick".to_owned()));
-    words.extend(args.strict.then(|| "--strict".to_owned()));
-    words
-}
-
-async fn ran(list: &List, target: Target, plan: &Plan, args: &Args) -> ExitCode {
+async fn ran(
+    list: &List,
+    target: Target,
+    plan: &Plan,
+    command: Vec<String>,
+    args: &Args,
+) -> ExitCode {
     let name = unique();
     let run = Run::new(target, &name);
     let started_at = jiff::Timestamp::now();
@@ -266,7 +253,7 @@ async fn ran(list: &List, target: Target, plan: &Plan, args: &Args) -> ExitCode 
         kind: Tag::default(),
         tool: Tool::this(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
         run: name,
-        command: command(&run.target, args),
+        command,
         seed: None,
         started_at,
         ended_at: jiff::Timestamp::now(),
@@ -342,7 +329,12 @@ fn bar(total: usize) -> ProgressBar {
 fn tell(bar: &ProgressBar, outcome: &Outcome) {
     bar.inc(1);
     bar.set_message(outcome.check.clone());
-    if outcome.standing != Standing::Fine {
+    let shown = match outcome.standing {
+        Standing::Fine => false,
+        Standing::Unscored => outcome.status != Status::Pass,
+        _ => true,
+    };
+    if shown {
         let line = format!("{:<13} {}", outcome.status.to_string(), outcome.check);
         if bar.is_hidden() {
             eprintln!("{line}");

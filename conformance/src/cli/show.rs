@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{RED, USAGE, refuse};
+use super::{HARNESS, RED, USAGE, refuse};
 use crate::report::Report;
 use crate::reports::diff;
 use crate::requirements::{List, Requirement};
@@ -15,6 +15,9 @@ pub struct ListArgs {
     /// Only this area.
     #[arg(long)]
     profile: Option<String>,
+    /// List the frozen sets instead.
+    #[arg(long, conflicts_with = "profile")]
+    sets: bool,
 }
 
 /// Arguments of `explain`.
@@ -34,6 +37,9 @@ pub struct DiffArgs {
 }
 
 pub fn list(list: &List, args: &ListArgs) -> ExitCode {
+    if args.sets {
+        return sets(list);
+    }
     if let Some(wanted) = &args.profile
         && !list.areas.iter().any(|area| area.id == wanted)
     {
@@ -54,6 +60,24 @@ pub fn list(list: &List, args: &ListArgs) -> ExitCode {
         );
     }
     ExitCode::SUCCESS
+}
+
+fn sets(list: &List) -> ExitCode {
+    let known = |id: &str| list.checks.iter().any(|check| check.id == id);
+    match crate::sets::all(known) {
+        Err(error) => refuse(HARNESS, &error.to_string()),
+        Ok(sets) => {
+            for set in sets {
+                println!(
+                    "{:<32} {:>4} checks  {}",
+                    set.name,
+                    set.checks.len(),
+                    set.clients.join(", ")
+                );
+            }
+            ExitCode::SUCCESS
+        }
+    }
 }
 
 /// Why an area's name cannot be used.

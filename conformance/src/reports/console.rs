@@ -15,6 +15,7 @@ pub fn summary(report: &Report, strict: bool) -> String {
         .results
         .iter()
         .filter(|result| result.standing != Standing::Fine)
+        .filter(|result| result.standing != Standing::Unscored || result.status != Status::Pass)
     {
         detail(&mut out, result);
     }
@@ -53,6 +54,23 @@ pub fn summary(report: &Report, strict: bool) -> String {
         report.body.requirements,
         report.seconds()
     );
+    let unscored: Vec<&Outcome> = report
+        .body
+        .results
+        .iter()
+        .filter(|result| result.standing == Standing::Unscored)
+        .collect();
+    if !unscored.is_empty() {
+        let passed = unscored
+            .iter()
+            .filter(|result| result.status == Status::Pass);
+        let _ = writeln!(
+            out,
+            "{} checks are not of the set and not scored; {} of them passed",
+            unscored.len(),
+            passed.count()
+        );
+    }
     if report.interrupted {
         let _ = writeln!(out, "INTERRUPTED: results are missing");
     }
@@ -85,6 +103,7 @@ fn detail(out: &mut String, result: &Outcome) {
     let mark = match (result.standing, result.level) {
         (Standing::Known, _) => "known  ",
         (Standing::Stale, _) => "STALE  ",
+        (Standing::Unscored, _) => "unscored",
         (_, Level::Must) => "RED    ",
         _ => "warning",
     };

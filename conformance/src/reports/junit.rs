@@ -42,7 +42,8 @@ pub fn xml(report: &Report) -> String {
 
 fn kind(result: &Outcome) -> &'static str {
     match (result.status, result.standing) {
-        (_, Standing::Known) | (Status::Unsupported, _) => "skipped",
+        (Status::Pass, Standing::Unscored) => "",
+        (_, Standing::Known | Standing::Unscored) | (Status::Unsupported, _) => "skipped",
         (_, Standing::Stale) | (Status::Fail, _) => "failure",
         (Status::Untestable | Status::HarnessError, _) => "error",
         (Status::Pass, _) => "",

@@ -58,12 +58,14 @@ pub fn page(report: &Report) -> String {
             Standing::Stale,
         ),
         ("Known failures", Standing::Known),
+        ("Not of the set: shown, not scored", Standing::Unscored),
     ] {
         let of: Vec<_> = report
             .body
             .results
             .iter()
             .filter(|result| result.standing == wanted)
+            .filter(|result| wanted != Standing::Unscored || result.status != Status::Pass)
             .collect();
         if of.is_empty() {
             continue;

@@ -38,7 +38,7 @@ impl std::fmt::Display for Level {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// Nothing was expected of it but to pass, or it is not scored.
+    /// Nothing was expected of it but to pass.
     Fine,
     /// A listed failure.
     Known,
@@ -46,6 +46,8 @@ pub enum Standing {
     New,
     /// Listed as a failure, but it passes: the list is out of date.
     Stale,
+    /// Not of the set that the run counts: shown, not scored.
+    Unscored,
 }
 
 /// One request and what came of it.
@@ -242,7 +244,7 @@ impl Conformance {
             .filter(|result| match result.standing {
                 Standing::Stale => true,
                 Standing::New => strict || result.level == Level::Must,
-                Standing::Fine | Standing::Known => false,
+                Standing::Fine | Standing::Known | Standing::Unscored => false,
             })
             .collect()
     }

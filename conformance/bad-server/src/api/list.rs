@@ -75,12 +75,18 @@ fn page(w: &World, call: &Call) -> Result<Response, Response> {
         }
         .then(a.id.cmp(&b.id))
     });
+    let way = if ascending { "asc" } else { "desc" };
     if let Some(token) = get("nextToken") {
         let text = URL_SAFE_NO_PAD
             .decode(&token)
             .ok()
             .and_then(|bytes| String::from_utf8(bytes).ok());
         let last = text.as_deref().and_then(|text| text.strip_prefix("after_"));
+        let last = last.and_then(|last| last.split_once('_'));
+        if last.is_some_and(|(order, _)| order != way) && !w.on("token-of-any-order") {
+            return refuse("nextToken is of another order");
+        }
+        let last = last.map(|(_, id)| id);
         match (
             last,
             all.iter().position(|one| Some(one.id.as_str()) == last),
@@ -112,7 +118,7 @@ fn page(w: &World, call: &Call) -> Result<Response, Response> {
         reply = with(
             reply,
             "x-next-token",
-            &URL_SAFE_NO_PAD.encode(format!("after_{}", last.id)),
+            &URL_SAFE_NO_PAD.encode(format!("after_{way}_{}", last.id)),
         );
     }
     if !w.on("no-total-running") {

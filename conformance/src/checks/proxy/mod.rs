@@ -13,6 +13,8 @@ use crate::check::{Check, Stop};
 use crate::context::Context;
 use crate::sandbox::{Process, Sandbox, shell};
 
+pub use routing::shared_door;
+
 /// All checks of the area.
 pub fn all() -> Vec<Check> {
     [passing::CHECKS, refusals::CHECKS, routing::CHECKS].concat()

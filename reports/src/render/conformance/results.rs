@@ -120,6 +120,7 @@ fn check(columns: &[Column<'_>], section: &Section<'_>, row: &Row<'_>) -> Markup
                         @match outcome.standing {
                             Standing::Known => { span.tag { "known" } }
                             Standing::Stale => { span.tag.warn { "stale entry" } }
+                            Standing::Unscored => { span.tag { "not scored" } }
                             Standing::Fine | Standing::New => {}
                         }
                     }

@@ -1,4 +1,4 @@
-//! Terminals.
+//! A terminal: what it shows, its size, its end.
 
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ pub const CHECKS: &[Check] = &[
     ),
 ];
 
-async fn terminal(c: &Context) -> Result<(Sandbox, Process), Stop> {
+pub async fn terminal(c: &Context) -> Result<(Sandbox, Process), Stop> {
     let sandbox = c.shared().await?;
     let body = json!({
         "process": {
@@ -54,7 +54,7 @@ async fn terminal(c: &Context) -> Result<(Sandbox, Process), Stop> {
     Ok((sandbox, process))
 }
 
-async fn types(c: &Context, sandbox: &Sandbox, process: &Process, text: &str) -> Verdict {
+pub async fn types(c: &Context, sandbox: &Sandbox, process: &Process, text: &str) -> Verdict {
     let body =
         json!({ "process": { "pid": process.pid }, "input": { "pty": base64(text.as_bytes()) } });
     sandbox
@@ -64,13 +64,13 @@ async fn types(c: &Context, sandbox: &Sandbox, process: &Process, text: &str) ->
         .map(|_| ())
 }
 
-async fn ends(c: &Context, sandbox: &Sandbox, process: &Process) {
+pub async fn ends(c: &Context, sandbox: &Sandbox, process: &Process) {
     let body = json!({ "process": { "pid": process.pid }, "signal": "SIGNAL_SIGKILL" });
     let _ = sandbox.rpc(c, "process.Process/SendSignal", &body).await;
 }
 
 /// What a terminal shows until a word is there.
-async fn shows(
+pub async fn shows(
     c: &Context,
     sandbox: &Sandbox,
     process: &mut Process,
