@@ -1,6 +1,7 @@
 """What holds for every page, at both widths, in both themes."""
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from conftest import PAGES
 from measures import CONTRAST, OUTSIDE, STRUCTURE, UNNAMED
 
@@ -26,6 +27,11 @@ def test_nothing_is_wider_than_the_screen(show, name, width, scheme):
 
 def test_text_is_seen_well(show, name, width, scheme):
     assert opened(show, name, width, scheme).evaluate(CONTRAST) == []
+
+
+def test_axe_finds_nothing(show, name, width, scheme):
+    found = Axe().run(opened(show, name, width, scheme)).response["violations"]
+    assert [(one["id"], one["help"], one["nodes"][0]["html"][:120]) for one in found] == []
 
 
 def test_headings_tables_and_controls_have_names(show, name, width):

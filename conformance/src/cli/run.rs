@@ -7,22 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-
-use super::{HARNESS, INTERRUPTED, NO_TARGET, RED, USAGE, refuse, show};
-use crate::context::{Context, Run, unique};
-use crate::expected::{Expected, Standing};
-use crate::preflight::{self, Found, PreflightError};
 use reports::folder::{self, FolderError};
 use reports::model::{Environment, Tag, Tool, Version};
 use reports::render;
 
+use super::{HARNESS, INTERRUPTED, NO_TARGET, RED, USAGE, command, refuse, show};
+use crate::context::{Context, Run, unique};
+use crate::expected::{Expected, Standing};
+use crate::preflight::{self, Found, PreflightError};
 use crate::report::{Conformance, Outcome, Report, Status, profiles};
 use crate::reports::{console, junit, markdown};
 use crate::requirements::List;
 use crate::runner::{Plan, Selection, is_declared, run_all};
 use crate::sdk;
 use crate::sets;
-use crate::target::{Door, Target, TargetFile};
+use crate::target::{Target, TargetFile};
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -65,19 +64,19 @@ pub struct Args {
     config: Option<PathBuf>,
     /// Only these areas; may be repeated.
     #[arg(long)]
-    profile: Vec<String>,
+    pub(super) profile: Vec<String>,
     /// Only these checks or requirements, by id or beginning of an id; may be repeated.
     #[arg(long)]
-    check: Vec<String>,
+    pub(super) check: Vec<String>,
     /// Of the SDK checks only those of these versions, as python-current,js-2.0; see `list --profile sdk`.
     #[arg(long, value_delimiter = ',')]
-    sdk: Vec<String>,
+    pub(super) sdk: Vec<String>,
     /// Leave out the checks that have to wait.
     #[arg(long)]
-    quick: bool,
+    pub(super) quick: bool,
     /// Checks at a time.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
-    parallel: u8,
+    pub(super) parallel: u8,
     /// All time limits times this [default: 1], for slow targets.
     #[arg(long)]
     patience: Option<f64>,
@@ -86,16 +85,16 @@ pub struct Args {
     unsupported: Vec<String>,
     /// The vendor's list of known failures: `"check" = "reason"` a line.
     #[arg(long)]
-    expected: Option<PathBuf>,
-    /// Score only the checks of this frozen set; the others are run and shown. See `list --sets`.
-    #[arg(long)]
-    set: Option<String>,
+    pub(super) expected: Option<PathBuf>,
     /// What the target is called in reports.
     #[arg(long)]
     name: Option<String>,
+    /// Score only the checks of this frozen set; the others are run and shown. See `list --sets`.
+    #[arg(long)]
+    set: Option<String>,
     /// SHOULD and MAY failures make the run red too.
     #[arg(long)]
-    strict: bool,
+    pub(super) strict: bool,
     /// Folder for report.json, report.html, report.md, junit.xml and badge.svg.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -103,7 +102,7 @@ pub struct Args {
 
 pub fn run(list: &List, args: Args) -> ExitCode {
     let prepared = prepare(list, &args);
-    let (target, plan) = match prepared {
+    let (target, plan, words) = match prepared {
         Ok(prepared) => prepared,
         Err(why) => return refuse(USAGE, &why),
     };
@@ -114,13 +113,13 @@ pub fn run(list: &List, args: Args) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return refuse(HARNESS, &error.to_string()),
     };
-    let code = runtime.block_on(ran(list, target, &plan, &args));
+    let code = runtime.block_on(ran(list, target, &plan, words, &args));
     // Requests that a second Ctrl-C cut off are not waited for.
     runtime.shutdown_timeout(Duration::from_millis(200));
     code
 }
 
-fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
+fn prepare(list: &List, args: &Args) -> Result<(Target, Plan, Vec<String>), String> {
     let mut file = match &args.config {
         None => TargetFile::default(),
         Some(path) => {
@@ -197,7 +196,9 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
         None => None,
         Some(name) => Some(sets::named(name, known).map_err(|error| error.to_string())?),
     };
-    let rerun = rerun(&target);
+    let words = command::pointed(&target, args.set.as_deref());
+    let rerun = command::typed(&words);
+    let words = command::whole(words, &target, args);
     Ok((
         target,
         Plan {
@@ -207,72 +208,17 @@ fn prepare(list: &List, args: &Args) -> Result<(Target, Plan), String> {
             set,
             rerun,
         },
+        words,
     ))
 }
 
-/// The command without what it selects and without the key, which comes from the environment.
-fn rerun(target: &Target) -> String {
-    format!(
-        "E2B_API_KEY=… {}",
-        reports::model::command_line(&pointed(target))
-    )
-}
-
-/// The words that point the program at a target.
-fn pointed(target: &Target) -> Vec<String> {
-    let (flag, door) = match &target.door {
-        Door::Shared { url, .. } => ("--sandbox-url", url.clone()),
-        Door::Names {
-            scheme,
-            port,
-            domain,
-        } => {
-            let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-            ("--domain", format!("{scheme}://{domain}{port}"))
-        }
-    };
-    let mut words = Vec::from(["e2b-conformance", "run"].map(str::to_owned));
-    for (flag, value) in [
-        ("--url", target.url.clone()),
-        (flag, door),
-        ("--template", target.template.clone()),
-        (
-            "--interpreter-template",
-            target.interpreter_template.clone(),
-        ),
-        ("--patience", target.patience.to_string()),
-    ] {
-        words.extend([flag.to_owned(), value]);
-    }
-    words.extend(target.options.iter().cloned());
-    words
-}
-
-/// All words that make the same run, files and environment taken into account.
-fn command(target: &Target, args: &Args) -> Vec<String> {
-    let mut words = pointed(target);
-    for (flag, values) in [
-        ("--profile", &args.profile),
-        ("--check", &args.check),
-        ("--unsupported", &target.unsupported),
-    ] {
-        for value in values {
-            words.extend([flag.to_owned(), value.clone()]);
-        }
-    }
-    if let Some(path) = &args.expected {
-        words.extend(["--expected".to_owned(), path.display().to_string()]);
-    }
-    if let Some(set) = &args.set {
-        words.extend(["--set".to_owned(), set.clone()]);
-    }
-    words.extend(["--parallel".to_owned(), args.parallel.to_string()]);
-    words.extend(args.quick.then(|| "--quick".to_owned()));
-    words.extend(args.strict.then(|| "--strict".to_owned()));
-    words
-}
-
-async fn ran(list: &List, target: Target, plan: &Plan, args: &Args) -> ExitCode {
+async fn ran(
+    list: &List,
+    target: Target,
+    plan: &Plan,
+    command: Vec<String>,
+    args: &Args,
+) -> ExitCode {
     let name = unique();
     let run = Run::new(target, &name);
     let started_at = jiff::Timestamp::now();
@@ -325,7 +271,7 @@ async fn ran(list: &List, target: Target, plan: &Plan, args: &Args) -> ExitCode 
         kind: Tag::default(),
         tool: Tool::this(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
         run: name,
-        command: command(&run.target, args),
+        command,
         seed: None,
         started_at,
         ended_at: jiff::Timestamp::now(),

@@ -43,6 +43,26 @@ pub struct Finding {
     pub verdict: Verdict,
 }
 
+impl Finding {
+    /// What follows of a ratio B / A of something of which less is better.
+    #[must_use]
+    pub fn judge(ratio: &Ratio, p_value: f64, alpha: f64, floor: f64) -> Self {
+        let real = p_value < alpha;
+        let matters = ratio.value >= 1.0 + floor || ratio.value <= 1.0 / (1.0 + floor);
+        let verdict = match (ratio.supported, real && matters) {
+            (false, _) => Verdict::Undecided,
+            (true, false) => Verdict::Same,
+            (true, true) if ratio.value > 1.0 => Verdict::Worse,
+            (true, true) => Verdict::Better,
+        };
+        Self {
+            real,
+            matters,
+            verdict,
+        }
+    }
+}
+
 /// The word for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -55,4 +75,29 @@ pub enum Verdict {
     Same,
     /// Too few rounds or samples to say.
     Undecided,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::quantile::Quantile;
+
+    #[test]
+    fn a_finding_needs_both_and_enough() {
+        let of = |value, supported, p_value| {
+            let ratio = Ratio {
+                quantile: Quantile::P50,
+                value,
+                low: value,
+                high: value,
+                supported,
+            };
+            Finding::judge(&ratio, p_value, 0.01, 0.05).verdict
+        };
+        assert_eq!(of(1.2, true, 0.001), Verdict::Worse);
+        assert_eq!(of(0.8, true, 0.001), Verdict::Better);
+        assert_eq!(of(1.2, true, 0.2), Verdict::Same);
+        assert_eq!(of(1.02, true, 0.001), Verdict::Same);
+        assert_eq!(of(1.2, false, 0.001), Verdict::Undecided);
+    }
 }

@@ -260,7 +260,7 @@ fn signed(bytes: i64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::plan::{Arm, Slot};
     use super::super::record::{
         Block, Environment, Memory, Outcome, ProcessMemory, Record, Sample,
@@ -268,7 +268,7 @@ mod tests {
     use super::super::summary::summarize;
     use super::*;
 
-    fn records() -> Vec<Record> {
+    pub(in super::super) fn records() -> Vec<Record> {
         let slot = |round, arm| Slot {
             memory_mib: 256,
             concurrency: 2,
