@@ -11,13 +11,12 @@
 //! | `plan` | what is measured, in which order |
 //! | `driver/` | the only part that touches machines |
 //! | `record` | raw samples |
-//! | `stats/`, `summary`, `report` | figures out of them, pure |
+//! | `summary`, `report` | figures out of them, pure; the statistics are those of `reports` |
 
 mod driver;
 mod plan;
 mod record;
 mod report;
-mod stats;
 mod summary;
 
 use std::fs::File;

@@ -5,8 +5,8 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::plan::Measure;
-use super::stats::quantile::Estimate;
-use super::stats::ratio::{RESAMPLES, Ratio, SEED};
+use reports::stats::quantile::Estimate;
+use reports::stats::ratio::{RESAMPLES, Ratio, SEED};
 use super::summary::{Case, MemoryRow, Row, Summary, Versus, mib, ms};
 
 /// Marks a figure that its samples do not support.

@@ -7,6 +7,7 @@
 //! - permutation test: were there no difference, it would not matter which side of a round is called which; how often do
 //!   random names give a ratio of medians as far from 1 as the one seen?
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantile::{Quantile, at};
@@ -24,7 +25,7 @@ const FEW_ROUNDS: usize = 8;
 pub type Round = (Vec<u64>, Vec<u64>);
 
 /// A ratio ours / peer at a quantile.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ratio {
     /// The quantile of both.
     pub quantile: Quantile,
@@ -39,7 +40,7 @@ pub struct Ratio {
 }
 
 /// A comparison.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// Ratios at the shown quantiles.
     pub ratios: Vec<Ratio>,

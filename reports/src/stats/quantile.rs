@@ -1,5 +1,6 @@
 //! Quantiles as order statistics: the value at rank ⌈q·n⌉ of the sorted samples, never between two of them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{count, float};
@@ -11,7 +12,9 @@ const BEYOND: usize = 10;
 const TAIL: f64 = 0.025;
 
 /// A quantile in thousandths: whole numbers compare exactly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct Quantile(u16);
 
@@ -42,7 +45,7 @@ impl Quantile {
 }
 
 /// A quantile of some samples.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Estimate {
     /// Which one.
     pub quantile: Quantile,
