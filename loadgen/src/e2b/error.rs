@@ -124,7 +124,10 @@ mod tests {
     fn a_message_is_found_and_bounded() {
         let told = |body: &[u8]| CallError::refused(StatusCode::FORBIDDEN, body).to_string();
         assert_eq!(told(br#"{"code":403,"message":"no"}"#), "HTTP 403: no");
-        assert_eq!(told(b"<h1>\x1b[31mno\n</h1>"), "HTTP 403: <h1> [31mno </h1>");
+        assert_eq!(
+            told(b"<h1>\x1b[31mno\n</h1>"),
+            "HTTP 403: <h1> [31mno </h1>"
+        );
         assert!(told(&vec![b'x'; 100_000]).len() < 400);
         assert!(told("é".repeat(1000).as_bytes()).ends_with('…'));
     }

@@ -18,8 +18,6 @@ pub struct Target {
     pub key: HeaderValue,
     /// Template of the sandboxes.
     pub template: String,
-    /// Whether sandboxes may reach the internet; `None` leaves it to the server.
-    pub internet: Option<bool>,
     /// Bounds of calls.
     pub limits: Limits,
 }
@@ -96,7 +94,6 @@ impl Target {
             route,
             key,
             template: template.to_owned(),
-            internet: None,
             limits,
         })
     }
@@ -112,7 +109,11 @@ mod tests {
         sandbox_seconds: 60,
     };
 
-    fn target(key: &str, sandbox_url: Option<&str>, domain: Option<&str>) -> Result<Target, TargetError> {
+    fn target(
+        key: &str,
+        sandbox_url: Option<&str>,
+        domain: Option<&str>,
+    ) -> Result<Target, TargetError> {
         Target::new("https://api.x.y", key, sandbox_url, domain, "base", LIMITS)
     }
 
@@ -121,7 +122,14 @@ mod tests {
         let headers = target("k", Some("http://x:1"), Some("x.y")).unwrap();
         assert!(matches!(headers.route, Route::Headers(origin) if origin.port == 1));
         let domain = target("k", None, Some("x.y")).unwrap();
-        assert!(matches!(domain.route, Route::Domain { tls: true, port: 443, .. }));
+        assert!(matches!(
+            domain.route,
+            Route::Domain {
+                tls: true,
+                port: 443,
+                ..
+            }
+        ));
         let neither = target("k", None, None).unwrap();
         assert!(matches!(neither.route, Route::Headers(origin) if origin.host == "api.x.y"));
     }

@@ -81,7 +81,10 @@ fn seconds(seconds: f64) -> Duration {
 }
 
 /// An arrival's number as a float: exact up to 2^53.
-#[expect(clippy::cast_precision_loss, reason = "runs have far fewer than 2^53 arrivals")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "runs have far fewer than 2^53 arrivals"
+)]
 fn float(number: u64) -> f64 {
     number as f64
 }
@@ -108,7 +111,8 @@ mod tests {
             }),
             (1u64..500, time()).prop_map(|(size, every)| Pattern::Burst { size, every }),
             time().prop_map(|gap| Pattern::Staggered { gap }),
-            prop::collection::vec(time(), 0..50).prop_map(|dues| Pattern::Trace { dues, speed: 1.0 }),
+            prop::collection::vec(time(), 0..50)
+                .prop_map(|dues| Pattern::Trace { dues, speed: 1.0 }),
         ]
     }
 

@@ -11,6 +11,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::Pacer;
 use super::burst::Burst;
 use super::constant::Constant;
 use super::poisson::Poisson;
@@ -18,7 +19,6 @@ use super::ramp::Ramp;
 use super::sine::Sine;
 use super::staggered::Staggered;
 use super::trace::Trace;
-use super::Pacer;
 
 /// Most arrivals a second that can be asked for.
 const MAX_RATE: f64 = 1e6;
@@ -232,7 +232,10 @@ impl FromStr for Arrivals {
 }
 
 fn any_rate(text: &str) -> Result<f64, PatternError> {
-    let rate = text.parse().ok().filter(|rate| (0.0..=MAX_RATE).contains(rate));
+    let rate = text
+        .parse()
+        .ok()
+        .filter(|rate| (0.0..=MAX_RATE).contains(rate));
     rate.ok_or_else(|| PatternError::Rate(text.to_owned()))
 }
 
@@ -240,7 +243,9 @@ fn above(text: &str) -> Result<f64, PatternError> {
     // Below one in a year a rate is a mistake, and its due times no longer fit.
     any_rate(text).and_then(|rate| {
         let sensible = rate >= 1e-7;
-        sensible.then_some(rate).ok_or_else(|| PatternError::Rate(text.to_owned()))
+        sensible
+            .then_some(rate)
+            .ok_or_else(|| PatternError::Rate(text.to_owned()))
     })
 }
 
@@ -255,7 +260,9 @@ fn count(text: &str) -> Result<u64, PatternError> {
 /// When it is none.
 pub fn time(text: &str) -> Result<Duration, PatternError> {
     let wrong = || PatternError::Time(text.to_owned());
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .ok_or_else(wrong)?;
     let (number, unit) = text.split_at(digits);
     let unit = match unit {
         "us" => 1e-6,

@@ -72,7 +72,9 @@ mod tests {
     /// Gaps of `n` arrivals, in seconds.
     fn gaps(rate: f64, n: u64) -> Vec<f64> {
         let mut pacer = Poisson::new(rate, 7);
-        let dues: Vec<f64> = (0..n).map(|k| pacer.due(k).unwrap().as_secs_f64()).collect();
+        let dues: Vec<f64> = (0..n)
+            .map(|k| pacer.due(k).unwrap().as_secs_f64())
+            .collect();
         dues.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 
@@ -108,7 +110,10 @@ mod tests {
         }
         let mean = counts.iter().sum::<f64>() / 200.0;
         let variance = counts.iter().map(|c| (c - mean).powi(2)).sum::<f64>() / 199.0;
-        assert!((0.7..1.4).contains(&(variance / mean)), "{variance} of {mean}");
+        assert!(
+            (0.7..1.4).contains(&(variance / mean)),
+            "{variance} of {mean}"
+        );
     }
 
     #[test]

@@ -21,7 +21,9 @@ impl Staggered {
 impl Pacer for Staggered {
     fn due(&mut self, sent: u64) -> Option<Duration> {
         let nanos = self.gap.as_nanos().saturating_mul(u128::from(sent));
-        Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+        Some(Duration::from_nanos(
+            u64::try_from(nanos).unwrap_or(u64::MAX),
+        ))
     }
 }
 

@@ -14,7 +14,9 @@ pub const MAX_ARRIVALS: usize = 10_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TraceError {
     /// A line that is no arrival.
-    #[error("line {line} is neither a number of seconds, 0 or more, nor an object with `planned_ns`")]
+    #[error(
+        "line {line} is neither a number of seconds, 0 or more, nor an object with `planned_ns`"
+    )]
     Line {
         /// From 1.
         line: usize,
@@ -98,7 +100,11 @@ mod tests {
     #[test]
     fn both_forms_are_read_and_begin_at_once() {
         let text = "# of a Tuesday\n3.5\n\n{\"planned_ns\":2500000000,\"sent_ns\":1}\n4\n";
-        let millis: Vec<u128> = parse(text).unwrap().iter().map(Duration::as_millis).collect();
+        let millis: Vec<u128> = parse(text)
+            .unwrap()
+            .iter()
+            .map(Duration::as_millis)
+            .collect();
         assert_eq!(millis, [0, 1000, 1500]);
     }
 

@@ -68,7 +68,10 @@ impl FromStr for Origin {
         if authority.as_str().contains('@') {
             return Err(wrong());
         }
-        if uri.path_and_query().is_some_and(|path| path.as_str() != "/") {
+        if uri
+            .path_and_query()
+            .is_some_and(|path| path.as_str() != "/")
+        {
             return Err(OriginError::Path(text.to_owned()));
         }
         Ok(Self {
@@ -85,19 +88,33 @@ mod tests {
 
     #[test]
     fn addresses_are_read_and_shown() {
-        for text in ["http://127.0.0.1:3000", "https://api.e2b.app", "http://[::1]:80801"] {
+        for text in [
+            "http://127.0.0.1:3000",
+            "https://api.e2b.app",
+            "http://[::1]:80801",
+        ] {
             let read = text.parse::<Origin>();
             assert_eq!(read.is_ok(), !text.ends_with("80801"), "{text}");
         }
         let origin: Origin = "http://[::1]:3000/".parse().unwrap();
-        assert_eq!((origin.name(), origin.to_string().as_str()), ("::1", "http://[::1]:3000"));
+        assert_eq!(
+            (origin.name(), origin.to_string().as_str()),
+            ("::1", "http://[::1]:3000")
+        );
         let origin: Origin = "https://x.y:443".parse().unwrap();
         assert_eq!(origin.authority(), "x.y");
     }
 
     #[test]
     fn what_is_none_is_refused() {
-        for text in ["", "localhost:3000", "ftp://x", "http://", "http://u:p@x", "http://x/v1"] {
+        for text in [
+            "",
+            "localhost:3000",
+            "ftp://x",
+            "http://",
+            "http://u:p@x",
+            "http://x/v1",
+        ] {
             assert!(text.parse::<Origin>().is_err(), "{text}");
         }
     }

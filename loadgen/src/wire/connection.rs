@@ -44,7 +44,10 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection breaks. `is_canceled()` of hyper's error tells that nothing was sent.
-    pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, hyper::Error> {
+    pub async fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, hyper::Error> {
         self.sender.ready().await?;
         self.sender.send_request(request).await
     }

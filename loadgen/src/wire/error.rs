@@ -61,6 +61,9 @@ impl WireError {
     /// Whether no server was reached at all.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Resolve { .. } | Self::Connect { .. } | Self::Tls { .. })
+        matches!(
+            self,
+            Self::Resolve { .. } | Self::Connect { .. } | Self::Tls { .. }
+        )
     }
 }
