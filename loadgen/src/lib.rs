@@ -14,12 +14,15 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod climb;
 pub mod compare;
 pub mod drive;
 pub mod e2b;
 pub mod live;
 pub mod pace;
+pub mod probe;
 pub mod record;
+pub mod selftest;
 pub mod session;
 pub mod stub;
 pub mod wire;

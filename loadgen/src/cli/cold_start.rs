@@ -114,6 +114,7 @@ pub fn headings(
             Arrivals::Open(Pattern::Staggered { gap }) => Some(1.0 / gap.as_secs_f64()),
             _ => None,
         },
+        keep_rounds: false,
     };
     vec![
         heading("accepted", "cold_start", Some(Clock::Accepted)),

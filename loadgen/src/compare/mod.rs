@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!   rounds  A B · B A · A B · …        a round is a few turns of each side, one side after the other
-//!   judge   permutation of the sides within rounds (≥ 9,999) ─► real?     ratio of medians against the floor ─► matters?
+//!   judge   sides turned around within rounds (≥ 9,999 times) ─► real?     mean ratio of the rounds' medians ─► matters?
 //! ```
+//!
+//! The verdict is of the paired comparison, in which the machine's moods cancel; the ratios of pooled quantiles stand beside it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use reports::model::load::{Comparison, Finding, Verdict};
+use reports::stats::paired;
 use reports::stats::ratio::{self, RESAMPLES, Round};
 
 /// With fewer rounds nothing is said.
@@ -21,8 +24,23 @@ pub struct Level {
     pub alpha: f64,
     /// Least difference of medians that matters, as a share: 0.05 is 5 %.
     pub floor: f64,
+    /// Resamples, at least [`RESAMPLES`] outside of tests.
+    pub resamples: usize,
     /// Seed.
     pub seed: u64,
+}
+
+impl Level {
+    /// One alarm in a hundred without a cause, and 5 % to matter.
+    #[must_use]
+    pub fn usual(seed: u64) -> Self {
+        Self {
+            alpha: 0.01,
+            floor: 0.05,
+            resamples: RESAMPLES,
+            seed,
+        }
+    }
 }
 
 /// Values by round, of side A and of side B.
@@ -41,19 +59,19 @@ pub fn judge(
         .values()
         .map(|(a, b)| (b.clone(), a.clone()))
         .collect();
-    let found = ratio::compare(&swapped, RESAMPLES, level.seed)?;
-    let median = found.ratios.first()?.value;
+    let found = ratio::compare(&swapped, level.resamples, level.seed)?;
+    let paired = paired::compare(&swapped, level.resamples, level.seed)?;
     Some(Comparison {
         title: title.to_owned(),
         a: names.0.to_owned(),
         b: names.1.to_owned(),
         rounds: found.rounds,
-        p_value: found.p_value,
+        p_value: paired.p_value,
         ratios: found.ratios,
-        resamples: RESAMPLES,
+        resamples: level.resamples,
         alpha: level.alpha,
         floor: level.floor,
-        finding: finding(median, found.p_value, found.rounds, level),
+        finding: finding(paired.ratio, paired.p_value, paired.rounds, level),
     })
 }
 
@@ -111,6 +129,7 @@ mod tests {
     const LEVEL: Level = Level {
         alpha: 0.01,
         floor: 0.05,
+        resamples: 999,
         seed: 1,
     };
 

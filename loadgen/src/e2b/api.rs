@@ -200,6 +200,17 @@ impl Client {
         Ok(newest.and_then(|reading| reading["memUsed"].as_u64()))
     }
 
+    /// Memory that the guest was given, in bytes, where the API tells it.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn memory(&self, sandbox: &Sandbox) -> Result<Option<u64>, CallError> {
+        let path = format!("/sandboxes/{}", sandbox.id);
+        let reply = self.send(Method::GET, &path, Bytes::new()).await?;
+        let mib = parsed(&reply)?["memoryMB"].as_u64();
+        Ok(mib.and_then(|mib| mib.checked_mul(1 << 20)))
+    }
+
     async fn call(&self, method: Method, path: &str, body: &Value) -> Result<Reply, CallError> {
         self.send(method, path, Bytes::from(body.to_string())).await
     }

@@ -35,6 +35,8 @@ pub struct Heading {
     pub closed_loop: bool,
     /// Planned sends a second, where the model has one rate.
     pub offered_per_s: Option<f64>,
+    /// Whether values are kept by round, for a comparison.
+    pub keep_rounds: bool,
 }
 
 /// A series.
@@ -49,7 +51,11 @@ pub struct Collector {
     /// What became of the turns.
     pub counts: Counts,
     stages: Vec<(String, Histogram<u32>, u128)>,
+    /// Values by round, where they are wanted.
+    pub rounds: BTreeMap<u32, Vec<u64>>,
     sum: u128,
+    /// Least and greatest success, to the nanosecond.
+    range: Option<(u64, u64)>,
     first: Option<Duration>,
     last: Duration,
 }
@@ -57,6 +63,8 @@ pub struct Collector {
 /// A turn in the eyes of one series.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn<'a> {
+    /// Its block.
+    pub round: u32,
     /// When it was due.
     pub planned: Duration,
     /// When it was over.
@@ -77,7 +85,9 @@ impl Collector {
             timeline: Timeline::new(INTERVAL),
             counts: Counts::default(),
             stages: Vec::new(),
+            rounds: BTreeMap::new(),
             sum: 0,
+            range: None,
             first: None,
             last: Duration::ZERO,
         }
@@ -95,6 +105,11 @@ impl Collector {
         self.counts.sent += 1;
         self.counts.ok += 1;
         self.sum += u128::from(value);
+        let (least, greatest) = self.range.unwrap_or((value, value));
+        self.range = Some((least.min(value), greatest.max(value)));
+        if self.heading.keep_rounds {
+            self.rounds.entry(turn.round).or_default().push(value);
+        }
         histogram::record(&mut self.values, value);
         self.timeline
             .count(turn.planned, What::Ok(value), turn.in_flight);
@@ -142,7 +157,6 @@ impl Collector {
     pub fn series(&self, with_files: bool) -> Series {
         let wall = self.last.saturating_sub(self.first.unwrap_or_default());
         let ok = self.counts.ok;
-        let some = |value: u64| (ok > 0).then_some(value);
         let achieved = if wall.is_zero() {
             0.0
         } else {
@@ -168,9 +182,9 @@ impl Collector {
             wall_ns: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX),
             method: Method::Hdr3,
             quantiles: histogram::estimates(&self.values),
-            min: some(self.values.min()),
-            max: some(self.values.max()),
-            mean: some(mean(self.sum, ok)),
+            min: self.range.map(|(least, _)| least),
+            max: self.range.map(|(_, greatest)| greatest),
+            mean: self.range.map(|_| mean(self.sum, ok)),
             spectrum: histogram::spectrum(&self.values),
             timeline: self.timeline.intervals(),
             stages: self.stages.iter().map(|stage| told(stage, ok)).collect(),
@@ -227,11 +241,13 @@ mod tests {
             model: "constant".to_owned(),
             closed_loop: false,
             offered_per_s: Some(2.0),
+            keep_rounds: true,
         }
     }
 
     fn turn(second: u64, stages: &[(String, u64)]) -> Turn<'_> {
         Turn {
+            round: 0,
             planned: Duration::from_secs(second),
             ended: Duration::from_secs(second + 1),
             in_flight: 1,

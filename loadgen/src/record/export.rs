@@ -73,10 +73,12 @@ mod tests {
             model: "constant".to_owned(),
             closed_loop: false,
             offered_per_s: None,
+            keep_rounds: false,
         });
         for n in 0..100u64 {
             let planned = Duration::from_millis(n * 50);
             let turn = Turn {
+                round: 0,
                 planned,
                 ended: planned,
                 in_flight: 1,

@@ -203,6 +203,7 @@ impl State {
         sandbox: Option<&str>,
     ) {
         let turn = Turn {
+            round: job.round,
             planned: job.planned,
             ended,
             in_flight,

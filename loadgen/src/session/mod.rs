@@ -27,7 +27,7 @@ use reports::folder::FolderError;
 
 use crate::drive::stop::on_signals;
 use crate::drive::{Ledger, Stop};
-use crate::e2b::{Client, Target};
+use crate::e2b::{Client, Sandbox, Target};
 use crate::live::Live;
 use crate::record::Recorder;
 use crate::record::collector::Heading;
@@ -159,6 +159,21 @@ impl Session {
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledgers[0]
+    }
+
+    /// Makes a sandbox that stays until the end, when it is killed with all the others.
+    ///
+    /// # Errors
+    /// When the server makes none.
+    pub async fn make(&self) -> Result<Sandbox, SessionError> {
+        let created = self.client().create(&self.run, None).await;
+        let sandbox = created.map_err(|source| PreflightError::Create {
+            url: self.client().target.api.to_string(),
+            template: self.client().target.template.clone(),
+            source,
+        })?;
+        self.ledger().made(&sandbox.value.id);
+        Ok(sandbox.value)
     }
 
     /// Now, as the beginning of what is measured.

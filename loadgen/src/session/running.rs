@@ -70,7 +70,15 @@ impl<W: Work> Running<W> {
     /// # Errors
     /// When there is no thread for the pacer.
     pub async fn drive(&self, step: &Step) -> Result<(), SessionError> {
-        let rounds = Rounds::of(step.bounds.number, step.bounds.duration);
+        self.drive_in(step, Rounds::of(step.bounds.number, step.bounds.duration))
+            .await
+    }
+
+    /// The same in blocks by a rule of the caller's.
+    ///
+    /// # Errors
+    /// When there is no thread for the pacer.
+    pub async fn drive_in(&self, step: &Step, rounds: Rounds) -> Result<(), SessionError> {
         match &step.arrivals {
             Arrivals::Closed(workers) => {
                 let closed = Closed {

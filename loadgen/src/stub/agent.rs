@@ -60,7 +60,7 @@ fn start(body: &[u8]) -> Answer {
         .map(|args| args.iter().filter_map(Value::as_str).collect())
         .unwrap_or_default();
     let (output, exit) = match (cmd, &args[..]) {
-        ("/bin/true", []) => (Vec::new(), 0),
+        ("/bin/true", []) | ("/bin/sh", ["-c", "true"]) => (Vec::new(), 0),
         ("/bin/echo", words) => (format!("{}\n", words.join(" ")).into_bytes(), 0),
         ("/usr/bin/head", ["-c", length, "/dev/zero"]) => {
             let length = length.parse().unwrap_or(0).min(MAX_OUTPUT);

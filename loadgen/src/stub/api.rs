@@ -52,6 +52,9 @@ pub fn call(world: &mut World, method: &Method, path: &str, query: &str, body: &
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     match (method.as_str(), &parts[..]) {
         ("GET", ["v2", "sandboxes"]) => list(world, query),
+        ("GET", ["sandboxes", id]) if world.machines.contains_key(*id) => {
+            json_of(StatusCode::OK, &json!({"sandboxID": id, "memoryMB": 1}))
+        }
         ("DELETE", ["sandboxes", id]) => match world.machines.remove(*id) {
             Some(_) => nothing(),
             None => error(StatusCode::NOT_FOUND, "the sandbox was not found"),

@@ -68,6 +68,11 @@ impl FromStr for Origin {
         if authority.as_str().contains('@') {
             return Err(wrong());
         }
+        // A port that is none is passed over by the parser.
+        let with_port = authority.as_str().len() > authority.host().len();
+        if with_port && authority.port_u16().is_none() {
+            return Err(wrong());
+        }
         if uri
             .path_and_query()
             .is_some_and(|path| path.as_str() != "/")

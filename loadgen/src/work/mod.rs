@@ -11,6 +11,9 @@
 //! did not work.
 
 pub mod cold_start;
+pub mod exec;
+pub mod files;
+pub mod lifecycle;
 
 use std::time::{Duration, Instant};
 
