@@ -79,14 +79,14 @@ mod tests {
     use super::*;
 
     /// A server with `slots` at `work_ms` each, asked by `workers`.
-    fn closed(workers: u64, slots: u64, work_ms: u64) -> Point {
+    fn closed(workers: u32, slots: u32, work_ms: u32) -> Point {
         let rounds = workers.div_ceil(slots);
-        let busy = workers.min(slots) as f64;
+        let busy = f64::from(workers.min(slots));
         Point {
             name: format!("closed:{workers}"),
             offered: None,
-            achieved: busy / (work_ms as f64 / 1e3),
-            latency_ns: work_ms * rounds * 1_000_000,
+            achieved: busy / (f64::from(work_ms) / 1e3),
+            latency_ns: u64::from(work_ms * rounds) * 1_000_000,
             bad: 0,
             turns: 100,
         }

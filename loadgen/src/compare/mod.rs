@@ -133,31 +133,31 @@ mod tests {
         seed: 1,
     };
 
-    /// Rounds of five turns each on a machine whose mood changes, B `slower` times as slow.
-    fn rounds(n: u32, slower: f64, seed: u64) -> Rounds {
+    /// Rounds of five turns each on a machine whose mood changes, B which takes `slower` in a hundred as long.
+    fn rounds(n: u32, slower: u64, seed: u64) -> Rounds {
         let mut random = Random::new(seed);
-        let mut side = |mood: u64, factor: f64| -> Vec<u64> {
+        let mut side = |mood: u64, factor: u64| -> Vec<u64> {
             (0..5)
                 .map(|_| {
                     let base = (1_000_000 + random.below(300_000) as u64) * mood;
-                    (base as f64 * factor) as u64
+                    base * factor / 100
                 })
                 .collect()
         };
         (0..n)
             .map(|round| {
                 let mood = 1 + u64::from(round % 3);
-                (round, (side(mood, 1.0), side(mood, slower)))
+                (round, (side(mood, 100), side(mood, slower)))
             })
             .collect()
     }
 
     #[test]
     fn a_fifth_more_is_found_and_said_to_matter() {
-        let found = judge("t", ("A", "B"), &rounds(20, 1.2, 1), LEVEL).unwrap();
+        let found = judge("t", ("A", "B"), &rounds(20, 120, 1), LEVEL).unwrap();
         assert_eq!(found.finding.verdict, Verdict::Worse, "{found:?}");
         assert!(found.ratios[0].low < 1.2 && 1.2 < found.ratios[0].high);
-        let faster = judge("t", ("A", "B"), &rounds(20, 0.8, 1), LEVEL).unwrap();
+        let faster = judge("t", ("A", "B"), &rounds(20, 80, 1), LEVEL).unwrap();
         assert_eq!(faster.finding.verdict, Verdict::Better);
     }
 
@@ -165,7 +165,7 @@ mod tests {
     fn the_same_build_twice_raises_no_alarm() {
         let alarms = (0..20)
             .filter(|&seed| {
-                let found = judge("t", ("A", "B"), &rounds(12, 1.0, 100 + seed), LEVEL).unwrap();
+                let found = judge("t", ("A", "B"), &rounds(12, 100, 100 + seed), LEVEL).unwrap();
                 found.finding.verdict != Verdict::Same
             })
             .count();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use reports::model::load::{Arrival, Clock, Counts, Method, Series, Stage, Unit};
+use reports::stats::quantile::Estimate;
 
 use super::histogram::{self, empty};
 use super::timeline::{Timeline, What};
@@ -152,6 +153,21 @@ impl Collector {
         self.timeline.count(planned, What::Dropped, 0);
     }
 
+    /// Estimates; a histogram names the highest value that it takes for equal, which may lie beyond the greatest there was.
+    fn quantiles(&self) -> Vec<Estimate> {
+        let greatest = self.range.map_or(u64::MAX, |(_, greatest)| greatest);
+        let within = |estimate: Estimate| Estimate {
+            value: estimate.value.min(greatest),
+            low: estimate.low.map(|low| low.min(greatest)),
+            high: estimate.high.map(|high| high.min(greatest)),
+            ..estimate
+        };
+        histogram::estimates(&self.values)
+            .into_iter()
+            .map(within)
+            .collect()
+    }
+
     /// As reports hold it; its files are named after it.
     #[must_use]
     pub fn series(&self, with_files: bool) -> Series {
@@ -181,7 +197,7 @@ impl Collector {
             counts: self.counts.clone(),
             wall_ns: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX),
             method: Method::Hdr3,
-            quantiles: histogram::estimates(&self.values),
+            quantiles: self.quantiles(),
             min: self.range.map(|(least, _)| least),
             max: self.range.map(|(_, greatest)| greatest),
             mean: self.range.map(|_| mean(self.sum, ok)),

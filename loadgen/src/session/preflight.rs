@@ -75,10 +75,7 @@ pub async fn check(client: &Client, ledger: &Ledger) -> Result<(), PreflightErro
     let sandbox = client.create(ledger.run(), None).await;
     let sandbox = sandbox
         .map_err(|source| match source.status() {
-            Some(401) => PreflightError::Key {
-                url: url.clone(),
-                source,
-            },
+            Some(401) => PreflightError::Key { url, source },
             _ => PreflightError::Create {
                 url,
                 template: client.target.template.clone(),

@@ -102,7 +102,7 @@ fn row(series: &Series) -> String {
         .map(|estimate| quantile(estimate, series.unit));
     let mut next = || cells.next().unwrap_or_else(|| "–".to_owned());
     format!(
-        "  {:<22} {:>8} {:>6} {:>6}  {:<26} {:<26} {:<26} {:>9}  {:.1}/s",
+        "  {:<22} {:>8} {:>6} {:>6}  {:<26} {:<26} {:<26} {:>9}  {:.2}/s",
         series.name,
         series.counts.ok,
         series.counts.failed(),

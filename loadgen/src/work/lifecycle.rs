@@ -204,9 +204,15 @@ impl Lifecycle {
                 .create(self.ledger.run(), Some(&id))
                 .await
                 .during("restore")?;
+            let answered = Instant::now();
             self.ledger.made(&created.value.id);
             client.answers(&created.value).await.during("exec")?;
-            timed.put(Step::Restore, began, created.spans.stages);
+            let mut stages = created.spans.stages;
+            if !stages.is_empty() {
+                let rest = since(answered, Instant::now());
+                stages.push(("after the create (client)".to_owned(), rest));
+            }
+            timed.put(Step::Restore, began, stages);
             let kept = self.expect(&created.value, "restore").await;
             self.kill(&created.value).await.and(kept)?;
         }
