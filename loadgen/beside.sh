@@ -2,11 +2,11 @@
 # The load generator beside wrk and oha, against one stub: what each makes of a server that stands still for 2 s in 60, and how many
 # creates a second the load generator drives when it and the stub have a processor each.
 #
-#   loadgen/beside.sh [SECONDS]     needs target/release/loadgen and wrk; oha where there is one
+#   loadgen/beside.sh [SECONDS]     needs target/release/loadgen (or LOADGEN) and wrk; oha where there is one
 set -eu
 seconds=${1:-60}
 root=$(cd "$(dirname "$0")/.." && pwd)
-loadgen=$root/target/release/loadgen
+loadgen=${LOADGEN:-$root/target/release/loadgen}
 work=$(mktemp -d)
 stub=
 finish() { [ -z "$stub" ] || kill "$stub" 2>/dev/null || true; rm -rf "$work"; }

@@ -386,7 +386,7 @@ fn a_density_run_ends_where_it_is_refused_and_its_ledger_is_even() {
         "density --on-host --steps 1,5,10 --rest 10ms --settle 2s --keep-free-mib 1",
     );
     let output = command
-        .args(["--process", "no-such-process"])
+        .args(["--process", "no-such-process", "--workload", "true"])
         .output()
         .unwrap();
     let report = common::report(again.path());

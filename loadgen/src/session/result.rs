@@ -116,7 +116,7 @@ fn notes(session: &Session, recorded: &Recorded, cleaned: &Cleaned) -> Vec<Strin
     }
     if cleaned.killed > 0 {
         notes.push(format!(
-            "{} sandboxes were left at the end and were killed.",
+            "{} sandboxes that were still there at the end were killed.",
             cleaned.killed
         ));
     }
