@@ -8,6 +8,7 @@
 //! Samples of a round lie side by side in time and share the machine's mood, so a round is what is drawn again, never a
 //! single sample: drawing samples would call fifty machines that waited for each other fifty independent readings.
 
+pub mod paired;
 pub mod quantile;
 pub mod random;
 pub mod ratio;
