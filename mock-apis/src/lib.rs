@@ -8,6 +8,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod contract;
+pub mod contract_run;
+pub mod engine;
 pub mod fault;
+pub mod journal;
+mod near_miss;
 pub mod pure;
 pub mod scenario;
+pub mod server;
+pub mod verdict;

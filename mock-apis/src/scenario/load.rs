@@ -78,12 +78,7 @@ pub fn from_text(text: &str) -> Result<Scenario, Vec<Problem>> {
         serde_path_to_error::deserialize(&document.value).map_err(|error| {
             let pointer = pointer(error.path());
             let message = error.inner().to_string();
-            // "unknown field `x`": the line of that field, not of what is around it.
-            let line = message
-                .strip_prefix("unknown field `")
-                .and_then(|rest| rest.split('`').next())
-                .and_then(|key| document.key_line(&pointer, key))
-                .unwrap_or_else(|| document.line(&pointer));
+            let line = document.line(&pointer);
             vec![Problem {
                 line,
                 pointer,

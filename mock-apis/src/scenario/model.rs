@@ -103,6 +103,24 @@ pub struct Route {
     pub rules: Vec<Rule>,
 }
 
+impl Route {
+    /// An operation of a contract without rules of its own.
+    pub fn plain(operation: &str) -> Self {
+        Self {
+            operation: operation.to_owned(),
+            method: None,
+            path: None,
+            latency: None,
+            quota: None,
+            idempotency: Policy::Ignored,
+            store: None,
+            load: None,
+            reply: None,
+            rules: Vec::new(),
+        }
+    }
+}
+
 /// One rule: a condition, a schedule, and either a fault or a reply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

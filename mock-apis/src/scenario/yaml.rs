@@ -68,13 +68,6 @@ impl Document {
             }
         }
     }
-
-    /// Line of a key below `pointer`, when there is one.
-    pub fn key_line(&self, pointer: &str, key: &str) -> Option<usize> {
-        self.lines
-            .get(&format!("{pointer}/{}", escape(key)))
-            .copied()
-    }
 }
 
 /// A key as a part of a JSON pointer.
