@@ -188,3 +188,6 @@ fn repetitions(entries: &[Entry]) -> Vec<Vec<&Entry>> {
     }
     groups
 }
+
+#[cfg(test)]
+mod tests;
