@@ -30,6 +30,7 @@ pub struct Args {
 
 /// Serves until Ctrl-C.
 pub async fn run(args: Args) -> Result<ExitCode, CliError> {
+    raise_descriptors();
     let engine = super::load(&args.scenario)?;
     let identity = Identity {
         header: args.identity_header.to_ascii_lowercase(),
@@ -49,4 +50,18 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         .await
         .map_err(|error| CliError::Io("Ctrl-C".into(), error))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// As many descriptors as the system allows: each hanging connection is one, and the usual soft limit is 1,024.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Refused: the limit stays, and connections beyond it wait until others end.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    );
 }
