@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::check::{Stop, fail};
+use crate::checks::templates::Built;
 use crate::evidence::Recorder;
 use crate::ledger::{self, LABEL, Ledger};
 use crate::redact::Secrets;
@@ -16,6 +17,7 @@ use crate::sandbox::Sandbox;
 use crate::target::Target;
 use crate::wire::connect::Stream;
 use crate::wire::http1::{self, HttpError};
+use crate::wire::proto::Message;
 use crate::wire::reply::Reply;
 use crate::wire::request::Request;
 
@@ -35,8 +37,11 @@ pub struct Run {
     pub ledger: Ledger,
     /// What is never shown.
     pub secrets: Secrets,
+    /// What SDK checks share.
+    pub sdk: crate::sdk::Shared,
     shared: OnceCell<Result<Sandbox, Stop>>,
     interpreter: OnceCell<Result<Sandbox, Stop>>,
+    built: OnceCell<Result<Built, Stop>>,
 }
 
 impl Run {
@@ -49,8 +54,10 @@ impl Run {
             target,
             ledger: Ledger::new(name),
             secrets,
+            sdk: crate::sdk::Shared::default(),
             shared: OnceCell::new(),
             interpreter: OnceCell::new(),
+            built: OnceCell::new(),
         })
     }
 }
@@ -59,6 +66,8 @@ impl Run {
 #[derive(Clone, Debug)]
 pub struct Context {
     run: Arc<Run>,
+    /// The check's id; empty outside of checks.
+    check: &'static str,
     /// Takes down what goes over the wire.
     pub recorder: Recorder,
     /// What this check made for itself, as the paths that delete it.
@@ -69,9 +78,16 @@ impl Context {
     /// A context with an empty recorder.
     #[must_use]
     pub fn new(run: Arc<Run>) -> Self {
+        Self::of(run, "")
+    }
+
+    /// The context of a check.
+    #[must_use]
+    pub fn of(run: Arc<Run>, check: &'static str) -> Self {
         let recorder = Recorder::new(run.secrets.clone());
         Self {
             run,
+            check,
             recorder,
             made: Arc::default(),
         }
@@ -81,6 +97,30 @@ impl Context {
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.run.target
+    }
+
+    /// The check's id.
+    #[must_use]
+    pub fn check(&self) -> &'static str {
+        self.check
+    }
+
+    /// What SDK checks share.
+    #[must_use]
+    pub fn sdk(&self) -> &crate::sdk::Shared {
+        &self.run.sdk
+    }
+
+    /// What is never shown.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.run.secrets
+    }
+
+    /// The run's name: the label's value on its sandboxes.
+    #[must_use]
+    pub fn run_name(&self) -> &str {
+        self.run.ledger.run()
     }
 
     /// So many seconds, times the target's patience.
@@ -104,7 +144,8 @@ impl Context {
     /// A request to the API, with the key.
     #[must_use]
     pub fn api(&self, method: Method, path: &str) -> Request {
-        Request::new(method, &self.run.target.url, path, self.usual())
+        let target = &self.run.target;
+        Request::new(&target.way, method, &target.url, path, self.usual())
             .header("x-api-key", self.run.target.api_key.clone())
     }
 
@@ -138,10 +179,22 @@ impl Context {
     /// # Errors
     /// When it is none.
     pub async fn stream(&self, request: Request) -> Result<Stream, Stop> {
+        self.stream_as(request, None).await
+    }
+
+    /// The same for a stream of protobuf messages.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub async fn stream_as(
+        &self,
+        request: Request,
+        message: Option<&'static Message>,
+    ) -> Result<Stream, Stop> {
         let since = Instant::now();
         let result = http1::open(&request).await;
         let evidence = self.recorder.opened(&request, since, &result);
-        Stream::begin(result.map_err(|error| broken(&error))?, evidence)
+        Stream::begin_as(result.map_err(|error| broken(&error))?, evidence, message)
     }
 
     /// Gets a path of the API.
@@ -239,6 +292,28 @@ impl Context {
             self.keep(sandbox);
         }
         shared.clone()
+    }
+
+    /// The template that checks of builds share; the first of them builds it.
+    ///
+    /// # Errors
+    /// What the first one came to.
+    pub async fn built<F, Fut>(&self, build: F) -> Result<Built, Stop>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<Built, Stop>>,
+    {
+        let built = self.run.built.get_or_init(build).await.clone();
+        if let Ok(built) = &built {
+            let path = built.delete_path();
+            self.made().retain(|made| *made != path);
+        }
+        built
+    }
+
+    /// Never shows this in evidence.
+    pub fn secret(&self, text: &str) {
+        self.run.secrets.add(text);
     }
 
     /// Leaves a sandbox to the clean-up at the end of the run.

@@ -3,9 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+pub use reports::model::conformance::Exchange;
 
 use crate::redact::Secrets;
+use crate::sdk::lines::Line;
+use crate::sdk::pins::Pin;
+use crate::sdk::scenario::Played;
 use crate::wire::http1::{HttpError, Opened};
 use crate::wire::reply::Reply;
 use crate::wire::request::Request;
@@ -14,28 +17,6 @@ use crate::wire::request::Request;
 const BODY: usize = 2_048;
 /// Exchanges of a check that are kept: its first and its last ones.
 const EXCHANGES: usize = 24;
-
-/// One request and what came of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Exchange {
-    /// Method, address and path.
-    pub request: String,
-    /// `name: value` lines.
-    pub request_headers: Vec<String>,
-    /// Body, cut.
-    pub request_body: String,
-    /// Status; none without an answer.
-    pub status: Option<u16>,
-    /// `name: value` lines.
-    pub response_headers: Vec<String>,
-    /// Body, cut.
-    pub response_body: String,
-    /// Why there was no answer.
-    pub error: Option<String>,
-    /// Milliseconds from the request to the end of the answer, or to its head where it is a stream.
-    pub ms: f64,
-}
 
 /// Takes down the exchanges of one check.
 #[derive(Clone, Debug)]
@@ -111,6 +92,30 @@ impl Recorder {
             recorder: self.clone(),
             index: self.keep(exchange),
         }
+    }
+
+    /// A scenario that an SDK ran: its program stands for the request, what it printed on this step for the answer.
+    pub fn played(&self, pin: &Pin, topic: &str, line: Option<&Line>, played: &Played) {
+        let printed = line.map(|line| {
+            format!(
+                "ok: {:?}\nexpected: {}\nactual: {}\n{}",
+                line.ok, line.expected, line.actual, line.detail
+            )
+        });
+        let mut response_body = printed.unwrap_or_default();
+        if line.is_none() && !played.stderr.is_empty() {
+            response_body.push_str(&played.stderr);
+        }
+        self.keep(Exchange {
+            request: format!("scenario {topic} with {} ({})", pin.name, pin.versions()),
+            request_headers: played.env.clone(),
+            request_body: String::new(),
+            status: None,
+            response_headers: Vec::new(),
+            response_body: cut(response_body.as_bytes()),
+            error: played.late.map(|limit| format!("killed after {limit:?}")),
+            ms: line.map_or(0.0, |line| line.ms),
+        });
     }
 
     fn asked(&self, request: &Request, since: Instant) -> Exchange {

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+pub use reports::model::conformance::Standing;
 
 use crate::report::Status;
 
@@ -16,20 +16,6 @@ use crate::report::Status;
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
     reasons: BTreeMap<String, String>,
-}
-
-/// What a result is against the list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Standing {
-    /// Nothing was expected of it but to pass, or it is not scored.
-    Fine,
-    /// A listed failure.
-    Known,
-    /// A failure that is not listed.
-    New,
-    /// Listed as a failure, but it passes: the list is out of date.
-    Stale,
 }
 
 /// What is wrong with the list.

@@ -132,12 +132,22 @@ fn made(path: &str, answer: &[u8]) -> Vec<String> {
                 .into_iter()
                 .collect()
         }
+        Some("templates") => thing("/templates", &body["templateID"]),
+        Some("volumes") => thing("/volumes", &body["volumeID"]),
+        Some("secrets") => thing("/secrets", &body["secretID"]),
         _ => Vec::new(),
     }
 }
 
+/// The path that deletes a thing of this id.
+fn thing(below: &str, id: &Value) -> Vec<String> {
+    let id = id.as_str().map(|id| format!("{below}/{}", percent(id)));
+    id.into_iter().collect()
+}
+
 fn request(target: &Target, method: Method, path: &str, limit: Duration) -> Request {
-    Request::new(method, &target.url, path, limit).header("x-api-key", target.api_key.clone())
+    Request::new(&target.way, method, &target.url, path, limit)
+        .header("x-api-key", target.api_key.clone())
 }
 
 #[cfg(test)]
@@ -162,6 +172,12 @@ mod tests {
             ),
             ["/templates/team%2Fa%3Ab"]
         );
+        assert_eq!(
+            made("/v3/templates", br#"{"templateID":"t","buildID":"b"}"#),
+            ["/templates/t"]
+        );
+        assert_eq!(made("/volumes", br#"{"volumeID":"v"}"#), ["/volumes/v"]);
+        assert!(made("/templates/tags", br#"{"tags":[]}"#).is_empty());
         assert!(made("/sandboxes/x/fork", b"oops").is_empty());
         assert!(made("/sandboxes/x/pause", b"{}").is_empty());
     }

@@ -14,7 +14,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+pub use reports::model::conformance::Level;
+use serde::Deserialize;
 
 use crate::check::Check;
 
@@ -49,28 +50,6 @@ const FILES: &[(&str, &str)] = &[
     ("isolation", include_str!("../requirements/isolation.toml")),
     ("sdk", include_str!("../requirements/sdk.toml")),
 ];
-
-/// How much a requirement binds. The strongest is the least.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Level {
-    /// Clients break without it.
-    Must,
-    /// Clients or people are worse off without it.
-    Should,
-    /// Allowed, and clients can bear both.
-    May,
-}
-
-impl std::fmt::Display for Level {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::Must => "MUST",
-            Self::Should => "SHOULD",
-            Self::May => "MAY",
-        })
-    }
-}
 
 /// One testable statement.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,9 +11,11 @@ use futures_util::{StreamExt, stream};
 use crate::check::{Check, Stop};
 use crate::context::{Context, Run};
 use crate::evidence::Exchange;
-use crate::expected::Expected;
+use crate::expected::{Expected, Standing};
 use crate::report::{Covered, Outcome, Status};
 use crate::requirements::List;
+use crate::sdk::steps;
+use crate::sets::Set;
 
 /// Seconds that one check may take, before patience.
 const CHECK: f64 = 120.0;
@@ -25,6 +27,8 @@ pub struct Selection {
     pub areas: Vec<String>,
     /// Checks or requirements by id, or beginnings of ids; all when empty.
     pub ids: Vec<String>,
+    /// Of SDK checks only those of these pins; all when empty.
+    pub sdks: Vec<String>,
     /// Only those that need not wait.
     pub quick: bool,
 }
@@ -43,6 +47,8 @@ impl Selection {
         (self.areas.is_empty() || self.areas.iter().any(|area| area == check.area()))
             && (self.ids.is_empty() || self.ids.iter().any(named))
             && (check.quick || !self.quick)
+            && (self.sdks.is_empty()
+                || steps::pin_of(check.id).is_none_or(|pin| self.sdks.iter().any(|sdk| sdk == pin)))
     }
 }
 
@@ -71,7 +77,7 @@ pub struct Ran {
 
 /// Runs one check.
 pub async fn run_one(run: &Arc<Run>, check: &Check) -> Ran {
-    let context = Context::new(Arc::clone(run));
+    let context = Context::of(Arc::clone(run), check.id);
     let kept = context.clone();
     let limit = context.limit(CHECK);
     let since = Instant::now();
@@ -121,6 +127,8 @@ pub struct Plan {
     pub parallel: usize,
     /// Known failures.
     pub expected: Expected,
+    /// The frozen set whose checks are scored; all are when there is none.
+    pub set: Option<Set>,
     /// Beginning of the command that runs one check again.
     pub rerun: String,
 }
@@ -134,7 +142,7 @@ pub async fn run_all(run: &Arc<Run>, list: &List, plan: &Plan, mut told: impl Fn
         .collect();
     let mut results = stream::iter(selected)
         .map(|check| async move {
-            let ran = if unsupported(run, check) {
+            let ran = if is_declared(run, check) {
                 declared()
             } else {
                 run_one(run, check).await
@@ -147,7 +155,9 @@ pub async fn run_all(run: &Arc<Run>, list: &List, plan: &Plan, mut told: impl Fn
     }
 }
 
-fn unsupported(run: &Run, check: &Check) -> bool {
+/// Whether the target declares not to support it.
+#[must_use]
+pub fn is_declared(run: &Run, check: &Check) -> bool {
     run.target
         .unsupported
         .iter()
@@ -166,13 +176,19 @@ fn declared() -> Ran {
 
 fn outcome(list: &List, plan: &Plan, check: &Check, ran: Ran) -> Outcome {
     let requirements = list.covered_by(check.id);
+    let scored = |set: &Set| set.checks.contains(check.id);
+    let standing = if plan.set.as_ref().is_none_or(scored) {
+        plan.expected.standing(check.id, ran.status)
+    } else {
+        Standing::Unscored
+    };
     Outcome {
         check: check.id.to_owned(),
         area: check.area().to_owned(),
         level: list.level(check.id),
         title: check.title.to_owned(),
         status: ran.status,
-        standing: plan.expected.standing(check.id, ran.status),
+        standing,
         known_reason: plan.expected.reason(check.id).map(str::to_owned),
         expected: ran.expected,
         actual: ran.actual,

@@ -80,7 +80,7 @@ impl Sandbox {
     #[must_use]
     pub fn port(&self, c: &Context, method: Method, port: u16, path: &str) -> Request {
         match &c.target().door {
-            Door::Shared { url, .. } => Request::new(method, url, path, c.usual())
+            Door::Shared { url, .. } => Request::new(&c.target().way, method, url, path, c.usual())
                 .header("e2b-sandbox-id", self.id.clone())
                 .header("e2b-sandbox-port", port.to_string()),
             Door::Names {
@@ -90,7 +90,7 @@ impl Sandbox {
             } => {
                 let own = own.map(|own| format!(":{own}")).unwrap_or_default();
                 let origin = format!("{scheme}://{port}-{}.{domain}{own}", self.id);
-                Request::new(method, &origin, path, c.usual())
+                Request::new(&c.target().way, method, &origin, path, c.usual())
             }
         }
     }
@@ -106,8 +106,10 @@ impl Sandbox {
         path: &str,
     ) -> Request {
         match &c.target().door {
-            Door::Shared { url, domain } => Request::new(method, url, path, c.usual())
-                .host(format!("{port}-{}{suffix}.{domain}", self.id)),
+            Door::Shared { url, domain } => {
+                Request::new(&c.target().way, method, url, path, c.usual())
+                    .host(format!("{port}-{}{suffix}.{domain}", self.id))
+            }
             Door::Names {
                 scheme,
                 port: own,
@@ -115,7 +117,7 @@ impl Sandbox {
             } => {
                 let own = own.map(|own| format!(":{own}")).unwrap_or_default();
                 let origin = format!("{scheme}://{port}-{}{suffix}.{domain}{own}", self.id);
-                Request::new(method, &origin, path, c.usual())
+                Request::new(&c.target().way, method, &origin, path, c.usual())
             }
         }
     }
@@ -169,7 +171,15 @@ impl Sandbox {
     /// # Errors
     /// When the stream does not begin, or not with a start event.
     pub async fn started(&self, c: &Context, request: Request) -> Result<Process, Stop> {
-        let mut stream = c.stream(request).await?;
+        let stream = c.stream(request).await?;
+        self.follow(c, stream).await
+    }
+
+    /// A process from the stream that its start answered.
+    ///
+    /// # Errors
+    /// When the stream does not begin with a start event.
+    pub async fn follow(&self, c: &Context, mut stream: Stream) -> Result<Process, Stop> {
         let first = stream.message(c.usual()).await?;
         let Some(first) = first else {
             let (_, ending) = stream.drain(c.usual()).await?;

@@ -50,7 +50,7 @@ const fn file(name: &'static str, path: &'static str, reason: &'static str) -> P
 }
 
 /// Everything, in the order of its use.
-pub const PACKAGES: [Package; 25] = [
+pub const PACKAGES: [Package; 26] = [
     command(
         "gcc",
         "gcc",
@@ -124,6 +124,11 @@ pub const PACKAGES: [Package; 25] = [
     },
     command("nodejs", "node", "runs npm"),
     command("npm", "npm", "fetches the JavaScript SDK"),
+    command(
+        "chromium",
+        "chromium",
+        "shows the pages of reports in tests",
+    ),
 ];
 
 impl Package {

@@ -40,13 +40,21 @@ impl Sdks {
     /// # Errors
     /// When pip or npm is missing or fails.
     pub fn get(ctx: &Ctx) -> Result<Self> {
-        let python = python(ctx)?.join("venv/bin/python");
+        let python = Self::python(ctx)?;
         let (node_dir, node) = node(ctx)?;
         Ok(Self {
             python,
             node,
             node_dir,
         })
+    }
+
+    /// The Python of that environment alone, installed when missing.
+    ///
+    /// # Errors
+    /// When pip is missing or fails.
+    pub fn python(ctx: &Ctx) -> Result<PathBuf> {
+        Ok(python(ctx)?.join("venv/bin/python"))
     }
 }
 

@@ -19,21 +19,28 @@
 
 mod agent;
 mod api;
+mod builder;
+mod content;
 mod faults;
 mod front;
+mod guest;
 mod image;
 mod interpreter;
 mod life;
+mod network;
 mod proxy;
 mod reply;
 mod service;
+mod templates;
 mod tree;
+mod volumes;
 mod world;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use faults::FAULTS;
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -89,7 +96,11 @@ impl BadServer {
             .fallback(front::answer)
             .with_state(Arc::new(World::new(fault)));
         let task = tokio::spawn(async move {
-            let _ = axum::serve(listener, app).await;
+            if fault == Some("no-h2c") {
+                old_only(listener, app).await;
+            } else {
+                let _ = axum::serve(listener, app).await;
+            }
         });
         Ok(Self { address, task })
     }
@@ -103,6 +114,19 @@ impl BadServer {
     /// Serves until the end of the process.
     pub async fn forever(mut self) {
         let _ = (&mut self.task).await;
+    }
+}
+
+/// Serves HTTP/1.1 and nothing else.
+async fn old_only(listener: TcpListener, app: axum::Router) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let service = hyper_util::service::TowerToHyperService::new(app.clone());
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        tokio::spawn(async move {
+            let _ = connection.await;
+        });
     }
 }
 

@@ -12,6 +12,7 @@ use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use crate::network::Policy;
 use crate::reply::error;
 use crate::tree::Tree;
 use crate::world::{Sandbox, World, after, lock};
@@ -154,6 +155,9 @@ pub fn resume(w: &World, sandbox: &Sandbox, seconds: i64) {
         && w.on("clock-stands-still")
     {
         state.behind += now.duration_since(since);
+    }
+    if w.on("policy-lost-on-pause") {
+        *lock(&sandbox.guest.policy) = Policy::default();
     }
     *lock(&sandbox.end) = after(now, seconds);
 }

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use crate::agent;
 use crate::interpreter;
 use crate::life::{self, Woken};
-use crate::reply::{bare, header};
+use crate::reply::{bare, decoded, header};
 use crate::service;
+use crate::tree::clean;
 use crate::world::{Sandbox, World, lock};
 
 /// The agent's port.
@@ -106,7 +107,12 @@ pub async fn answer(w: Arc<World>, mut request: Request, host: &str) -> Response
         }
     }
     if port == AGENT {
-        let path = request.uri().path();
+        let path = if w.on("init-encoded-public") {
+            request.uri().path().to_owned()
+        } else {
+            clean(&decoded(request.uri().path(), false))
+        };
+        let path = path.as_str();
         let internal = [
             "/init",
             "/freeze",

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::Request;
-use axum::response::Response;
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{FromRequestParts as _, Request};
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
+use http::request::Parts;
 use serde_json::{Value, json};
 
 use crate::reply::{bare, status, with};
@@ -25,7 +27,10 @@ pub struct Service {
 }
 
 pub async fn answer(w: &World, sandbox: &Arc<Sandbox>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    if head.headers.contains_key("upgrade") && !w.on("websocket-refused") {
+        return socket(w, &mut head).await;
+    }
     let path = head.uri.path().to_owned();
     if path == "/stream" || path == "/endless" {
         return streamed(w, sandbox, path == "/endless");
@@ -74,6 +79,21 @@ pub async fn answer(w: &World, sandbox: &Arc<Sandbox>, request: Request) -> Resp
         return response;
     }
     with(response, "x-conformance", "echo")
+}
+
+/// A WebSocket that says what it is told.
+async fn socket(w: &World, head: &mut Parts) -> Response {
+    let silent = w.on("websocket-silent");
+    match WebSocketUpgrade::from_request_parts(head, &()).await {
+        Err(refusal) => refusal.into_response(),
+        Ok(upgrade) => upgrade.on_upgrade(move |mut socket: WebSocket| async move {
+            while let Some(Ok(message)) = socket.recv().await {
+                if !silent && socket.send(message).await.is_err() {
+                    return;
+                }
+            }
+        }),
+    }
 }
 
 /// A body that ends with an error when its sandbox dies, so that the connection is cut.

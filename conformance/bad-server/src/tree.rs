@@ -1,11 +1,13 @@
 //! A file system: a map from absolute path to node, and the list of its changes, which watches read.
 
 use std::collections::BTreeMap;
-
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+
+use crate::world::lock;
 
 /// What a path is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub enum TreeError {
     NotDir,
     #[error("it exists")]
     Exists,
+    #[error("no space is left")]
+    NoSpace,
     #[error("too many levels of symbolic links")]
     Loop,
 }
@@ -53,9 +57,13 @@ pub struct Change {
 #[derive(Debug)]
 pub struct Tree {
     nodes: BTreeMap<String, Node>,
+    /// Other trees below a path: what is read and written there is theirs.
+    pub mounts: Vec<(String, Arc<Mutex<Tree>>)>,
     changes: Vec<Change>,
     /// Count of changes.
     told: watch::Sender<usize>,
+    /// Folders that hold little: path, and most bytes of a file.
+    small: Vec<(String, usize)>,
 }
 
 fn node(kind: Kind, mode: u32, owner: &str) -> Node {
@@ -90,13 +98,34 @@ pub fn parent(path: &str) -> String {
     }
 }
 
+impl Clone for Tree {
+    fn clone(&self) -> Self {
+        self.copied()
+    }
+}
+
 impl Tree {
-    pub fn new() -> Self {
-        let mut tree = Self {
-            nodes: BTreeMap::new(),
+    /// Nothing but a root.
+    pub fn bare() -> Self {
+        Self {
+            nodes: BTreeMap::from([("/".to_owned(), node(Kind::Dir, 0o755, "root"))]),
+            mounts: Vec::new(),
             changes: Vec::new(),
             told: watch::Sender::new(0),
-        };
+            small: Vec::new(),
+        }
+    }
+
+    /// The mounted tree that a path is in, and the path there.
+    fn mounted(&self, path: &str) -> Option<(Arc<Mutex<Self>>, String)> {
+        self.mounts.iter().find_map(|(at, tree)| {
+            let rest = path.strip_prefix(at.as_str())?;
+            (rest.starts_with('/')).then(|| (Arc::clone(tree), rest.to_owned()))
+        })
+    }
+
+    pub fn new() -> Self {
+        let mut tree = Self::bare();
         for (path, mode, owner) in [
             ("/", 0o755, "root"),
             ("/tmp", 0o777, "root"),
@@ -114,6 +143,7 @@ impl Tree {
     pub fn copied(&self) -> Self {
         Self {
             nodes: self.nodes.clone(),
+            mounts: self.mounts.clone(),
             ..Self::new()
         }
     }
@@ -143,6 +173,11 @@ impl Tree {
             node.mode = mode;
             self.tell(path, "CHMOD");
         }
+    }
+
+    /// Makes a folder hold little.
+    pub fn limit(&mut self, folder: &str, bytes: usize) {
+        self.small.push((format!("{folder}/"), bytes));
     }
 
     pub fn get(&self, path: &str) -> Option<&Node> {
@@ -198,11 +233,17 @@ impl Tree {
 
     /// Writes a file as a program does; parents are made.
     pub fn write(&mut self, path: &str, content: Vec<u8>, owner: &str) -> Result<(), TreeError> {
+        if let Some((tree, path)) = self.mounted(path) {
+            return lock(&tree).write(&path, content, owner);
+        }
         self.put(path, content, owner, &["CREATE", "WRITE"])
     }
 
     /// Writes a file as an upload does, which gives a new file to its owner before it writes.
     pub fn upload(&mut self, path: &str, content: Vec<u8>, owner: &str) -> Result<(), TreeError> {
+        if let Some((tree, path)) = self.mounted(path) {
+            return lock(&tree).upload(&path, content, owner);
+        }
         self.put(path, content, owner, &["CREATE", "CHMOD", "WRITE"])
     }
 
@@ -214,6 +255,12 @@ impl Tree {
         new: &[&'static str],
     ) -> Result<(), TreeError> {
         let path = self.resolved(path).unwrap_or_else(|_| path.to_owned());
+        let full = |(folder, most): &(String, usize)| {
+            path.starts_with(folder.as_str()) && content.len() > *most
+        };
+        if self.small.iter().any(full) {
+            return Err(TreeError::NoSpace);
+        }
         if let Some(have) = self.nodes.get_mut(&path) {
             if have.kind == Kind::Dir {
                 return Err(TreeError::IsDir);
@@ -236,6 +283,9 @@ impl Tree {
     }
 
     pub fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
+        if let Some((tree, path)) = self.mounted(path) {
+            return lock(&tree).read(&path);
+        }
         let path = self.resolved(path)?;
         match self.nodes.get(&path).map(|node| &node.kind) {
             Some(Kind::File(content)) => Ok(content.clone()),

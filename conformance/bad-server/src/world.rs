@@ -1,6 +1,6 @@
 //! All state: sandboxes with their files and processes. Expiry is judged when something is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,11 +12,14 @@ use crate::agent::process::Process;
 use crate::agent::watch::Watch;
 use crate::api::logs::Entry;
 use crate::faults::FAULTS;
+use crate::guest::Guest;
 use crate::image::Snapshot;
 use crate::interpreter::Interpreter;
 use crate::life::{self, Life};
 use crate::service::Service;
+use crate::templates::Templates;
 use crate::tree::Tree;
+use crate::volumes::{Secret, Volume};
 
 /// A lock that a panic elsewhere does not spoil.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -33,8 +36,16 @@ pub struct World {
     pub snapshots: Mutex<Vec<Arc<Snapshot>>>,
     /// Variables of all contexts; only a fault writes here.
     pub leaked_variables: Mutex<BTreeMap<String, Value>>,
+    /// Idempotency keys whose create is under way.
+    pub under_way: Mutex<BTreeSet<String>>,
     /// Idempotency keys: the request's body and the answer's.
     pub keys: Mutex<BTreeMap<String, (Value, Value)>>,
+    /// Templates and their builds.
+    pub templates: Mutex<Templates>,
+    /// Volumes by id.
+    pub volumes: Mutex<BTreeMap<String, Volume>>,
+    /// Secrets by id.
+    pub secrets: Mutex<BTreeMap<String, Secret>>,
 }
 
 impl World {
@@ -45,7 +56,11 @@ impl World {
             sandboxes: Mutex::default(),
             snapshots: Mutex::default(),
             leaked_variables: Mutex::default(),
+            under_way: Mutex::default(),
             keys: Mutex::default(),
+            templates: Mutex::new(Templates::new()),
+            volumes: Mutex::default(),
+            secrets: Mutex::default(),
         }
     }
 
@@ -115,11 +130,15 @@ pub struct Sandbox {
     pub tree: Arc<Mutex<Tree>>,
     pub logs: Mutex<Vec<Entry>>,
     pub processes: Mutex<BTreeMap<u32, Arc<Process>>>,
+    /// End events of processes that are over.
+    pub ended: Mutex<BTreeMap<u32, Value>>,
     pub services: Mutex<BTreeMap<u16, Arc<Service>>>,
     pub watchers: Mutex<BTreeMap<String, Watch>>,
     pub interpreter: Interpreter,
     /// What an earlier command left in the environment; only a fault writes here.
     pub leaked: Mutex<BTreeMap<String, String>>,
+    /// The machine as programs in it see it.
+    pub guest: Guest,
     dead: watch::Sender<bool>,
     next_pid: AtomicU32,
 }
@@ -142,6 +161,7 @@ impl Sandbox {
     pub fn new(plan: Plan) -> Self {
         let now = Timestamp::now();
         Self {
+            guest: Guest::new(&plan.id),
             id: plan.id,
             template: plan.template,
             token: plan.token,
@@ -155,6 +175,7 @@ impl Sandbox {
             tree: plan.tree,
             logs: Mutex::default(),
             processes: Mutex::default(),
+            ended: Mutex::default(),
             services: Mutex::default(),
             watchers: Mutex::default(),
             interpreter: Interpreter::default(),

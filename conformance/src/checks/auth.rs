@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::json;
 
-use crate::check::{Check, Stop, Verdict, equal, expect};
+use crate::check::{Check, Stop, Verdict, equal, expect, fail};
 use crate::context::Context;
 use crate::sandbox::{AGENT, Sandbox};
 
@@ -97,6 +97,18 @@ pub const CHECKS: &[Check] = &[
         &["init-public"],
         "The agent's internal routes are not public.",
         |c| Box::pin(init(c)),
+    ),
+    Check::new(
+        "auth/key-form",
+        &["key-form-400"],
+        "A wrong key of any form is a 401: it is looked up, not judged by its form.",
+        |c| Box::pin(key_form(c)),
+    ),
+    Check::new(
+        "auth/agent-init-encoded",
+        &["init-encoded-public"],
+        "Internal routes stay closed however their path is written.",
+        |c| Box::pin(init_encoded(c)),
     ),
 ];
 
@@ -277,4 +289,28 @@ async fn init(c: Context) -> Verdict {
         .await?
         .status(404)
         .map(|_| ())
+}
+
+async fn key_form(c: Context) -> Verdict {
+    let long = "k".repeat(300);
+    for key in ["anything-goes", "E2B_ABC", "sk_e2b_0011", "1", &long] {
+        with_key(&c, key).await?;
+    }
+    Ok(())
+}
+
+async fn init_encoded(c: Context) -> Verdict {
+    let sandbox = c.shared().await?;
+    for path in ["//init", "/./init", "/%69nit", "/files/../init", "/init/"] {
+        let request = sandbox
+            .agent(&c, Method::POST, path)
+            .json(&json!({ "envVars": {} }));
+        let reply = c.send(request).await?;
+        // A path that is no path at all may be refused as such.
+        reply.one_of(&[400, 404]).map_err(|stop| match stop {
+            Stop::Fail { expected, actual } => fail(format!("{expected} for {path}"), actual),
+            other => other,
+        })?;
+    }
+    Ok(())
 }

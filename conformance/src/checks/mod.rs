@@ -8,13 +8,19 @@ mod errors;
 mod files;
 mod filesystem;
 mod interpreter;
+mod isolation;
 mod lifecycle;
 mod metrics;
+mod network;
 mod pause;
 mod process;
+mod protobuf;
 mod proxy;
 mod pty;
 mod snapshot;
+pub mod templates;
+mod uniqueness;
+mod volumes;
 mod watch;
 
 use crate::check::Check;
@@ -27,7 +33,7 @@ pub fn all() -> Vec<Check> {
         auth::CHECKS.to_vec(),
         errors::all(),
         process::all(),
-        pty::CHECKS.to_vec(),
+        pty::all(),
         filesystem::all(),
         watch::all(),
         files::all(),
@@ -35,7 +41,14 @@ pub fn all() -> Vec<Check> {
         interpreter::all(),
         pause::all(),
         snapshot::all(),
+        network::all(),
         metrics::all(),
+        templates::all(),
+        volumes::all(),
+        uniqueness::CHECKS.to_vec(),
+        isolation::all(),
+        protobuf::all(),
+        crate::sdk::steps::checks(),
     ]
     .concat()
 }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 all is as it should be · 1 the target has new failures, or the expected-failures file is stale · 2 wrong
 //! usage · 3 no target: dead, wrong, key refused, no sandbox · 4 the suite itself failed · 130 interrupted.
 
+mod command;
 mod run;
 mod show;
 

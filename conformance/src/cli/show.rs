@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{RED, USAGE, refuse};
+use super::{HARNESS, RED, USAGE, refuse};
 use crate::report::Report;
 use crate::reports::diff;
 use crate::requirements::{List, Requirement};
+use crate::sdk::{self, pins::Address};
 use crate::trace::markdown;
 
 /// Arguments of `list`.
@@ -15,6 +16,9 @@ pub struct ListArgs {
     /// Only this area.
     #[arg(long)]
     profile: Option<String>,
+    /// List the frozen sets instead.
+    #[arg(long, conflicts_with = "profile")]
+    sets: bool,
 }
 
 /// Arguments of `explain`.
@@ -34,6 +38,9 @@ pub struct DiffArgs {
 }
 
 pub fn list(list: &List, args: &ListArgs) -> ExitCode {
+    if args.sets {
+        return sets(list);
+    }
     if let Some(wanted) = &args.profile
         && !list.areas.iter().any(|area| area.id == wanted)
     {
@@ -56,6 +63,24 @@ pub fn list(list: &List, args: &ListArgs) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn sets(list: &List) -> ExitCode {
+    let known = |id: &str| list.checks.iter().any(|check| check.id == id);
+    match crate::sets::all(known) {
+        Err(error) => refuse(HARNESS, &error.to_string()),
+        Ok(sets) => {
+            for set in sets {
+                println!(
+                    "{:<32} {:>4} checks  {}",
+                    set.name,
+                    set.checks.len(),
+                    set.clients.join(", ")
+                );
+            }
+            ExitCode::SUCCESS
+        }
+    }
+}
+
 /// Why an area's name cannot be used.
 pub fn unknown_area(list: &List, wanted: &str) -> String {
     let known: Vec<&str> = list.areas.iter().map(|area| area.id).collect();
@@ -73,6 +98,18 @@ pub fn explain(list: &List, args: &ExplainArgs) -> ExitCode {
             list.level(check.id),
             check.title
         );
+        if let Some((pin, step)) = sdk::steps::find(check.id) {
+            println!("with {}: {}, {}", pin.name, pin.versions(), pin.why);
+            println!(
+                "it reads {}",
+                match pin.address {
+                    Address::Urls => "E2B_API_URL, E2B_SANDBOX_URL, E2B_DOMAIN, E2B_API_KEY",
+                    Address::Domain =>
+                        "only E2B_DOMAIN and E2B_API_KEY, and speaks https; a TLS front is put before the target",
+                }
+            );
+            println!("step `{}` of the scenario `{}`\n", step.name, step.topic);
+        }
         println!("covers:");
         list.covered_by(check.id).into_iter().for_each(requirement);
         println!(
@@ -127,8 +164,5 @@ pub fn diff(args: &DiffArgs) -> ExitCode {
 }
 
 fn read(path: &Path) -> Result<Report, String> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    serde_json::from_str(&text)
-        .map_err(|error| format!("{}: not a report of this suite: {error}", path.display()))
+    reports::folder::read_as(path).map_err(|error| error.to_string())
 }

@@ -11,9 +11,11 @@ use crate::requirements::Level;
 pub fn summary(report: &Report, strict: bool) -> String {
     let mut out = String::new();
     for result in report
+        .body
         .results
         .iter()
         .filter(|result| result.standing != Standing::Fine)
+        .filter(|result| result.standing != Standing::Unscored || result.status != Status::Pass)
     {
         detail(&mut out, result);
     }
@@ -22,7 +24,7 @@ pub fn summary(report: &Report, strict: bool) -> String {
         "{:<34} {:>14} {:>14} {:>12} {:>11}",
         "profile", "core passed", "extended", "unsupported", "untestable"
     );
-    for profile in &report.profiles {
+    for profile in &report.body.profiles {
         let _ = writeln!(
             out,
             "{:<34} {:>14} {:>14} {:>12} {:>11}",
@@ -33,31 +35,50 @@ pub fn summary(report: &Report, strict: bool) -> String {
             profile.core.untestable + profile.extended.untestable
         );
     }
-    let red = report.red(strict).len();
+    let red = report.body.red(strict).len();
     let _ = writeln!(
         out,
         "\n{} checks: {} passed, {} failed, {} unsupported, {} untestable, {} harness errors; {} not selected",
-        report.results.len(),
-        report.count(Status::Pass),
-        report.count(Status::Fail),
-        report.count(Status::Unsupported),
-        report.count(Status::Untestable),
-        report.count(Status::HarnessError),
-        report.not_selected
+        report.body.results.len(),
+        report.body.count(Status::Pass),
+        report.body.count(Status::Fail),
+        report.body.count(Status::Unsupported),
+        report.body.count(Status::Untestable),
+        report.body.count(Status::HarnessError),
+        report.body.not_selected
     );
     let _ = writeln!(
         out,
         "{} of {} requirements have a check; {:.1} s",
-        report.covered, report.requirements, report.seconds
+        report.body.covered,
+        report.body.requirements,
+        report.seconds()
     );
+    let unscored: Vec<&Outcome> = report
+        .body
+        .results
+        .iter()
+        .filter(|result| result.standing == Standing::Unscored)
+        .collect();
+    if !unscored.is_empty() {
+        let passed = unscored
+            .iter()
+            .filter(|result| result.status == Status::Pass);
+        let _ = writeln!(
+            out,
+            "{} checks are not of the set and not scored; {} of them passed",
+            unscored.len(),
+            passed.count()
+        );
+    }
     if report.interrupted {
         let _ = writeln!(out, "INTERRUPTED: results are missing");
     }
-    if !report.left_behind.is_empty() {
+    if !report.body.left_behind.is_empty() {
         let _ = writeln!(
             out,
             "these sandboxes could not be killed: {}",
-            report.left_behind.join(", ")
+            report.body.left_behind.join(", ")
         );
     }
     let verdict = if red > 0 {
@@ -82,6 +103,7 @@ fn detail(out: &mut String, result: &Outcome) {
     let mark = match (result.standing, result.level) {
         (Standing::Known, _) => "known  ",
         (Standing::Stale, _) => "STALE  ",
+        (Standing::Unscored, _) => "unscored",
         (_, Level::Must) => "RED    ",
         _ => "warning",
     };

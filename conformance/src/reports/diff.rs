@@ -9,11 +9,13 @@ use crate::report::{Report, Status};
 #[must_use]
 pub fn diff(before: &Report, after: &Report) -> (String, usize) {
     let old: BTreeMap<&str, Status> = before
+        .body
         .results
         .iter()
         .map(|result| (result.check.as_str(), result.status))
         .collect();
     let new: BTreeMap<&str, Status> = after
+        .body
         .results
         .iter()
         .map(|result| (result.check.as_str(), result.status))

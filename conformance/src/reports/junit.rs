@@ -12,10 +12,11 @@ pub fn xml(report: &Report) -> String {
     let _ = writeln!(
         out,
         "<testsuites name=\"e2b-conformance\" time=\"{:.3}\">",
-        report.seconds
+        report.seconds()
     );
-    for profile in &report.profiles {
+    for profile in &report.body.profiles {
         let cases: Vec<&Outcome> = report
+            .body
             .results
             .iter()
             .filter(|result| result.area == profile.area)
@@ -41,7 +42,8 @@ pub fn xml(report: &Report) -> String {
 
 fn kind(result: &Outcome) -> &'static str {
     match (result.status, result.standing) {
-        (_, Standing::Known) | (Status::Unsupported, _) => "skipped",
+        (Status::Pass, Standing::Unscored) => "",
+        (_, Standing::Known | Standing::Unscored) | (Status::Unsupported, _) => "skipped",
         (_, Standing::Stale) | (Status::Fail, _) => "failure",
         (Status::Untestable | Status::HarnessError, _) => "error",
         (Status::Pass, _) => "",

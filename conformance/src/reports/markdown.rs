@@ -15,25 +15,29 @@ pub fn page(report: &Report) -> String {
          {} checks: **{} passed**, {} failed, {} unsupported, {} untestable, {} harness errors; {} not selected. \
          {} of {} requirements have a check.\n\n```console\n$ {}\n```\n",
         report.target.url,
-        report.started,
-        report.suite,
+        report.started_at,
+        report.tool.version,
         report.target.template,
-        report.target.envd_version,
-        report.seconds,
-        report.results.len(),
-        report.count(Status::Pass),
-        report.count(Status::Fail),
-        report.count(Status::Unsupported),
-        report.count(Status::Untestable),
-        report.count(Status::HarnessError),
-        report.not_selected,
-        report.covered,
-        report.requirements,
-        report.reproduce
+        report
+            .target
+            .versions
+            .get("envd")
+            .map_or("?", String::as_str),
+        report.seconds(),
+        report.body.results.len(),
+        report.body.count(Status::Pass),
+        report.body.count(Status::Fail),
+        report.body.count(Status::Unsupported),
+        report.body.count(Status::Untestable),
+        report.body.count(Status::HarnessError),
+        report.body.not_selected,
+        report.body.covered,
+        report.body.requirements,
+        report.command_line()
     );
     out.push_str("| profile | core passed | core failed | extended passed | extended failed | unsupported | untestable |\n");
     out.push_str("|---|---:|---:|---:|---:|---:|---:|\n");
-    for profile in &report.profiles {
+    for profile in &report.body.profiles {
         let (core, extended) = (profile.core, profile.extended);
         let _ = writeln!(
             out,
@@ -54,11 +58,14 @@ pub fn page(report: &Report) -> String {
             Standing::Stale,
         ),
         ("Known failures", Standing::Known),
+        ("Not of the set: shown, not scored", Standing::Unscored),
     ] {
         let of: Vec<_> = report
+            .body
             .results
             .iter()
             .filter(|result| result.standing == wanted)
+            .filter(|result| wanted != Standing::Unscored || result.status != Status::Pass)
             .collect();
         if of.is_empty() {
             continue;

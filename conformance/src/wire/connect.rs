@@ -1,4 +1,4 @@
-//! Server streams of the Connect protocol in JSON: one request frame, then frames until the end frame.
+//! Server streams of the Connect protocol, in JSON or protobuf: one request frame, then frames until the end frame.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::envelope::{COMPRESSED, Decoder, END, Envelope};
 use super::http1::Opened;
+use super::proto::{self, Message, codec};
 use crate::check::{Stop, fail};
 use crate::context::broken;
 use crate::evidence::Streamed;
@@ -33,6 +34,8 @@ pub struct Stream {
     decoder: Decoder,
     evidence: Streamed,
     frames: usize,
+    /// The message in each frame, where it is protobuf.
+    message: Option<&'static Message>,
     ending: Option<Ending>,
 }
 
@@ -42,13 +45,30 @@ impl Stream {
     /// # Errors
     /// When the reply is not 200 with the content type of a stream.
     pub fn begin(opened: Opened, evidence: Streamed) -> Result<Self, Stop> {
+        Self::begin_as(opened, evidence, None)
+    }
+
+    /// The same for frames with a protobuf message.
+    ///
+    /// # Errors
+    /// See [`Self::begin`].
+    pub fn begin_as(
+        opened: Opened,
+        evidence: Streamed,
+        message: Option<&'static Message>,
+    ) -> Result<Self, Stop> {
+        let wanted = if message.is_some() {
+            proto::STREAM
+        } else {
+            STREAM_JSON
+        };
         let kind = opened
             .headers
             .get("content-type")
             .and_then(|value| value.to_str().ok());
-        if opened.status.as_u16() != 200 || kind.is_none_or(|kind| !kind.starts_with(STREAM_JSON)) {
+        if opened.status.as_u16() != 200 || kind.is_none_or(|kind| !kind.starts_with(wanted)) {
             return Err(fail(
-                format!("status 200 with content type {STREAM_JSON}"),
+                format!("status 200 with content type {wanted}"),
                 format!(
                     "status {} with content type {kind:?}",
                     opened.status.as_u16()
@@ -60,6 +80,7 @@ impl Stream {
             decoder: Decoder::default(),
             evidence,
             frames: 0,
+            message,
             ending: None,
         })
     }
@@ -75,6 +96,17 @@ impl Stream {
         let envelope = self.envelope(limit).await?;
         if envelope.flags & COMPRESSED != 0 {
             return Err(fail("frames without compression", "a compressed frame"));
+        }
+        if let Some(message) = self.message
+            && envelope.flags & END == 0
+        {
+            let value = codec::decode(message, &envelope.payload);
+            return value.map(Some).map_err(|error| {
+                fail(
+                    format!("{} as protobuf in each frame", message.name),
+                    format!("{error} in {:?}", envelope.payload),
+                )
+            });
         }
         let value: Value = serde_json::from_slice(&envelope.payload).map_err(|error| {
             fail(

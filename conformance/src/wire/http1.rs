@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, StatusCode};
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::reply::Reply;
 use super::request::{Framing, Request};
@@ -25,12 +25,20 @@ pub enum HttpError {
     #[error("the request cannot be sent: {0}")]
     Request(#[from] http::Error),
     /// The address is none.
-    #[error("`{0}` is not an http:// address")]
+    #[error("`{0}` is not an http:// or https:// address")]
     Address(String),
     /// No connection.
     #[error("no connection to {address}: {source}")]
     Connect {
         /// Where to.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A connection, but no TLS on it: another certificate, or none.
+    #[error("no TLS with {address}: {source}")]
+    Tls {
+        /// Whom with.
         address: String,
         /// Why.
         source: std::io::Error,
@@ -125,16 +133,9 @@ pub async fn open(request: &Request) -> Result<Opened, HttpError> {
 }
 
 async fn opened(request: &Request) -> Result<Opened, HttpError> {
-    let address = address(&request.origin)?;
-    let ready = built(request, &address)?;
     let since = Instant::now();
-    let stream = TcpStream::connect(&address)
-        .await
-        .map_err(|source| HttpError::Connect {
-            address: address.clone(),
-            source,
-        })?;
-    let _ = stream.set_nodelay(true);
+    let (stream, authority) = request.way.dial(&request.origin).await?;
+    let ready = built(request, authority)?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .handshake(TokioIo::new(stream))
         .await?;
@@ -152,20 +153,51 @@ async fn opened(request: &Request) -> Result<Opened, HttpError> {
     })
 }
 
-fn address(origin: &str) -> Result<String, HttpError> {
-    let wrong = || HttpError::Address(origin.to_owned());
-    let uri: Uri = origin.parse().map_err(|_| wrong())?;
-    let host = uri.host().ok_or_else(wrong)?;
-    match uri.scheme_str() {
-        Some("http") => Ok(format!("{host}:{}", uri.port_u16().unwrap_or(80))),
-        _ => Err(wrong()),
-    }
+/// Sends a request that asks for another protocol, and reads the reply's head. Gives the connection where it was agreed.
+///
+/// # Errors
+/// See [`HttpError`].
+pub async fn upgrade(request: &Request) -> Result<(Reply, Option<Upgraded>), HttpError> {
+    let whole = async {
+        let (stream, authority) = request.way.dial(&request.origin).await?;
+        let ready = built(request, authority)?;
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .handshake(TokioIo::new(stream))
+            .await?;
+        tokio::spawn(async move {
+            let _ = connection.with_upgrades().await;
+        });
+        let mut reply = sender.send_request(ready).await?;
+        let upgraded = if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
+            Some(hyper::upgrade::on(&mut reply).await?)
+        } else {
+            None
+        };
+        let (head, body) = reply.into_parts();
+        let body = match upgraded {
+            Some(_) => Bytes::new(),
+            None => Limited::new(body, MAX_BODY)
+                .collect()
+                .await
+                .map_err(|_| HttpError::Large)?
+                .to_bytes(),
+        };
+        let reply = Reply {
+            status: head.status,
+            headers: head.headers,
+            body,
+        };
+        Ok((reply, upgraded))
+    };
+    tokio::time::timeout(request.limit, whole)
+        .await
+        .map_err(|_| HttpError::Late(request.limit))?
 }
 
 type Body = BoxBody<Bytes, std::convert::Infallible>;
 
-fn built(request: &Request, address: &str) -> Result<http::Request<Body>, HttpError> {
-    let host = request.host.clone().unwrap_or_else(|| address.to_owned());
+fn built(request: &Request, authority: String) -> Result<http::Request<Body>, HttpError> {
+    let host = request.host.clone().unwrap_or(authority);
     let mut builder = http::Request::builder()
         .method(request.method.clone())
         .uri(request.path.as_str())

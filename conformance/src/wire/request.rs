@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
 
+use super::dial::Way;
+
 /// How the body's length is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
@@ -19,6 +21,8 @@ pub enum Framing {
 /// One request.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// How to connect.
+    pub way: Way,
     /// Method.
     pub method: Method,
     /// Scheme, host and port to connect to: `http://127.0.0.1:3000`.
@@ -40,8 +44,9 @@ pub struct Request {
 impl Request {
     /// A request without headers and body.
     #[must_use]
-    pub fn new(method: Method, origin: &str, path: &str, limit: Duration) -> Self {
+    pub fn new(way: &Way, method: Method, origin: &str, path: &str, limit: Duration) -> Self {
         Self {
+            way: way.clone(),
             method,
             origin: origin.to_owned(),
             host: None,

@@ -67,6 +67,16 @@ pub async fn answer(w: &Arc<World>, sandbox: &Arc<Sandbox>, request: Request) ->
     }
 }
 
+/// Whether a request without tokens is signed by this sandbox's.
+pub fn is_signed(w: &World, sandbox: &Sandbox, request: &Request) -> bool {
+    let text = request.uri().query().unwrap_or("");
+    let get = |name: &str| query(text, name);
+    let write = request.method() == http::Method::POST;
+    sandbox.token.is_some()
+        && get("signature").is_some()
+        && allowed(w, sandbox, &HeaderMap::new(), &get, write).is_ok()
+}
+
 fn allowed(
     w: &World,
     sandbox: &Sandbox,
@@ -147,6 +157,13 @@ fn download(w: &World, sandbox: &Sandbox, path: &str, headers: &HeaderMap) -> Re
     if content.len() > 1_000_000 && w.on("large-file-cut") {
         content.truncate(1_000_000);
     }
+    let stamp = lock(&sandbox.tree)
+        .get(path)
+        .map(|node| format!("\"{}\"", node.modified.as_microsecond()))
+        .unwrap_or_default();
+    if header(headers, "if-none-match") == Some(stamp.as_str()) && !w.on("conditional-ignored") {
+        return crate::reply::empty(304);
+    }
     let accepts = header(headers, "accept-encoding").unwrap_or("");
     if accepts.contains("identity;q=0")
         && !accepts.contains("gzip")
@@ -169,7 +186,7 @@ fn download(w: &World, sandbox: &Sandbox, path: &str, headers: &HeaderMap) -> Re
     };
     let dress = |response| {
         with(
-            response,
+            with(response, "etag", &stamp),
             "content-disposition",
             &format!("{disposition}; filename=\"{name}\""),
         )
@@ -294,6 +311,9 @@ async fn upload(
             Ok(item) => written.push(item),
             Err(TreeError::IsDir) if w.on("write-dir-200") => {}
             Err(TreeError::IsDir) => return refuse(w, 400, "the path is a directory"),
+            Err(TreeError::NoSpace) if !w.on("no-space-500") => {
+                return refuse(w, 507, "no space is left");
+            }
             Err(error) => return refuse(w, 500, &error.to_string()),
         }
     }

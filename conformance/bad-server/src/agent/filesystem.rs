@@ -12,6 +12,7 @@ fn failed(error: TreeError, missing: &'static str) -> Failure {
         TreeError::Missing => missing,
         TreeError::Exists => "already_exists",
         TreeError::IsDir | TreeError::NotDir => "invalid_argument",
+        TreeError::NoSpace => "resource_exhausted",
         TreeError::Loop => "failed_precondition",
     };
     Failure::new(code, &error.to_string())
@@ -44,6 +45,9 @@ pub fn unary(
             let (from, to) = (path("source"), path("destination"));
             if tree.get(&parent(&to)).is_none() && w.on("move-no-parents") {
                 return Err(failed(TreeError::Missing, "not_found"));
+            }
+            if tree.get(&to).is_some() && w.on("move-over-existing-409") {
+                return Err(failed(TreeError::Exists, "not_found"));
             }
             match tree.rename(&from, &to, &who.name, w.on("move-copies")) {
                 Err(TreeError::Missing) if w.on("move-missing-200") => Ok(json!({ "entry": {} })),
@@ -117,7 +121,19 @@ fn list(w: &World, tree: &Tree, path: &str, body: &Value) -> Result<Value, Failu
         1 if w.on("depth-ignored") => 99,
         depth => depth,
     };
+    if root != path && w.on("list-root-link-empty") {
+        return Ok(json!({ "entries": [] }));
+    }
     let mut below = tree.below(&root, depth);
+    if w.on("list-follows-links") && depth > 1 {
+        let links: Vec<String> = below
+            .iter()
+            .filter_map(|have| tree.resolved(have).ok().filter(|to| to != have))
+            .collect();
+        for to in links {
+            below.extend(tree.below(&to, 1));
+        }
+    }
     if w.on("list-unsorted") {
         below.reverse();
     }
@@ -127,7 +143,13 @@ fn list(w: &World, tree: &Tree, path: &str, body: &Value) -> Result<Value, Failu
         .map(|have| {
             let mut shown = entry(w, tree, have);
             if !w.on("list-relative-paths") {
-                shown["path"] = json!(format!("{path}{}", &have[root.len()..]));
+                let above = if w.on("list-root-resolved") {
+                    root.as_str()
+                } else {
+                    path
+                };
+                let rest = have.strip_prefix(&root).unwrap_or(have);
+                shown["path"] = json!(format!("{above}{rest}"));
             } else {
                 shown["path"] = shown["name"].clone();
             }
@@ -153,6 +175,7 @@ pub fn entry(w: &World, tree: &Tree, path: &str) -> Value {
         Kind::Dir => ("FILE_TYPE_DIRECTORY", 4_096, 'd'),
         Kind::File(content) => ("FILE_TYPE_FILE", content.len(), '-'),
         Kind::Link(_) if w.on("stat-of-link-itself") => ("FILE_TYPE_SYMLINK", 0, '-'),
+        Kind::Link(_) if w.on("broken-link-as-file") => ("FILE_TYPE_FILE", 0, '-'),
         Kind::Link(_) => ("FILE_TYPE_UNSPECIFIED", 0, '-'),
     };
     let bits: String = (0..9)
@@ -169,8 +192,11 @@ pub fn entry(w: &World, tree: &Tree, path: &str) -> Value {
     } else {
         target.mode
     };
+    let numbered = target.owner.bytes().all(|byte| byte.is_ascii_digit());
     let owner = if w.on("owner-as-number") {
         "1000"
+    } else if numbered && w.on("owner-number-empty") {
+        ""
     } else {
         &target.owner
     };

@@ -1,12 +1,17 @@
 //! The agent in a sandbox: who may ask, and where a request goes.
 
+mod compose;
 pub mod connect;
 mod files;
 mod filesystem;
+mod probe;
 pub mod process;
+mod proto;
 mod shell;
 mod streams;
+mod transcode;
 pub mod watch;
+mod words;
 
 use std::sync::Arc;
 
@@ -17,7 +22,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::reply::{bare, empty, header, json as answer_json};
+use crate::reply::{bare, decoded, empty, header, json as answer_json};
 use crate::tree::{absolute, clean};
 use crate::world::{Sandbox, World, lock};
 
@@ -48,6 +53,19 @@ pub fn user(w: &World, name: &str) -> Option<User> {
     }
 }
 
+/// A user of a sandbox whose template may have made more of them; nobody is the template's default user.
+pub fn user_of(w: &World, sandbox: &Sandbox, name: &str) -> Option<User> {
+    let default = lock(&sandbox.guest.user).clone().unwrap_or_default();
+    let name = if name.is_empty() { &default } else { name };
+    if lock(&sandbox.guest.users).iter().any(|own| own == name) {
+        return Some(User {
+            name: name.to_owned(),
+            home: format!("/home/{name}"),
+        });
+    }
+    user(w, name)
+}
+
 /// A path as clients give it.
 pub fn resolved(w: &World, user: &User, path: &str) -> String {
     let home = if w.on("relative-to-root") {
@@ -64,8 +82,14 @@ pub fn resolved(w: &World, user: &User, path: &str) -> String {
     clean(&path)
 }
 
+pub use files::is_signed;
+
 pub async fn answer(w: &Arc<World>, sandbox: &Arc<Sandbox>, request: Request) -> Response {
-    let path = request.uri().path().to_owned();
+    let path = if w.on("init-encoded-public") {
+        clean(&decoded(request.uri().path(), false))
+    } else {
+        request.uri().path().to_owned()
+    };
     let method = request.method().as_str().to_owned();
     if path == "/health" && method == "GET" && !w.on("agent-health-needs-token") {
         return if w.on("agent-health-500") {
@@ -84,6 +108,9 @@ pub async fn answer(w: &Arc<World>, sandbox: &Arc<Sandbox>, request: Request) ->
         "/health" => return empty(204),
         // Only reached with the fault that makes it public.
         "/init" => return empty(204),
+        "/files/compose" if method == "POST" && !w.on("compose-missing") => {
+            return compose::answer(w, sandbox, request).await;
+        }
         "/envs" => return answer_json(200, &json!(process::globals(w, sandbox))),
         "/metrics" => return answer_json(200, &metrics(w)),
         _ => {}
@@ -130,7 +157,11 @@ fn refused(w: &World, sandbox: &Sandbox, request: &Request) -> Option<Response> 
 }
 
 /// The user of a call, or the error that there is none.
-fn acting(w: &World, request: &http::HeaderMap) -> Result<User, connect::Failure> {
+fn acting(
+    w: &World,
+    sandbox: &Sandbox,
+    request: &http::HeaderMap,
+) -> Result<User, connect::Failure> {
     let given = header(request, "authorization")
         .and_then(|value| value.strip_prefix("Basic "))
         .and_then(|text| STANDARD.decode(text).ok())
@@ -139,7 +170,7 @@ fn acting(w: &World, request: &http::HeaderMap) -> Result<User, connect::Failure
     let name = given
         .filter(|_| !w.on("basic-user-ignored"))
         .unwrap_or_default();
-    user(w, &name).ok_or_else(|| {
+    user_of(w, sandbox, &name).ok_or_else(|| {
         let words = if w.on("unknown-user-words") {
             "denied".to_owned()
         } else {
@@ -174,11 +205,37 @@ async fn rpc(
     };
     let streaming = header(&head.headers, "content-type")
         .is_some_and(|kind| kind.starts_with("application/connect+"));
-    let who = acting(w, &head.headers);
-    if streaming {
-        return streams::answer(w, sandbox, call, &head.headers, who, &body).await;
+    match transcode::request(w, &head.headers, call.1, &body) {
+        Ok(None) => {}
+        Ok(Some((codec, body))) => {
+            let response = called(w, sandbox, call, &head.headers, streaming, &body).await;
+            return transcode::answer(w, codec, response).await;
+        }
+        Err(failure) if streaming => {
+            return bare(
+                200,
+                "application/connect+proto",
+                connect::end(Some(&failure)),
+            );
+        }
+        Err(failure) => return connect::unary(w, Err(failure)),
     }
-    let parsed = connect::message(w, &body);
+    called(w, sandbox, call, &head.headers, streaming, &body).await
+}
+
+async fn called(
+    w: &Arc<World>,
+    sandbox: &Arc<Sandbox>,
+    call: (&str, &str),
+    headers: &http::HeaderMap,
+    streaming: bool,
+    body: &[u8],
+) -> Response {
+    let who = acting(w, sandbox, headers);
+    if streaming {
+        return streams::answer(w, sandbox, call, headers, who, body).await;
+    }
+    let parsed = connect::message(w, body);
     let result = match (parsed, who) {
         (Err(failure), _) | (_, Err(failure)) => Err(failure),
         (Ok(body), Ok(who)) => match call {

@@ -70,7 +70,9 @@ pub fn globals(w: &World, sandbox: &Sandbox) -> BTreeMap<String, String> {
     if !w.on("no-sandbox-id-env") {
         envs.insert("E2B_SANDBOX_ID".to_owned(), sandbox.id.clone());
     }
-    envs.insert("E2B_TEMPLATE_ID".to_owned(), sandbox.template.clone());
+    if !w.on("no-template-id-env") {
+        envs.insert("E2B_TEMPLATE_ID".to_owned(), sandbox.template.clone());
+    }
     envs
 }
 
@@ -88,6 +90,9 @@ fn environment(
         ("LOGNAME", &who.name),
     ] {
         envs.insert(name.to_owned(), value.to_owned());
+    }
+    if w.on("no-path-env") {
+        envs.remove("PATH");
     }
     if w.on("no-home-env") {
         envs.remove("HOME");
@@ -125,13 +130,16 @@ fn working_dir(
         .filter(|cwd| !cwd.is_empty() && !w.on("cwd-ignored"));
     let cwd = match given {
         None if w.on("default-cwd-root") => "/".to_owned(),
-        None => who.home.clone(),
+        None => lock(&sandbox.guest.workdir)
+            .clone()
+            .unwrap_or_else(|| who.home.clone()),
         Some(cwd) => resolved(w, who, cwd),
     };
     let is_dir = lock(&sandbox.tree)
         .get(&cwd)
         .is_some_and(|node| node.kind == Kind::Dir);
-    if is_dir || w.on("missing-cwd-accepted") {
+    let other = given.is_some_and(|cwd| cwd.starts_with('~')) && w.on("other-tilde-accepted");
+    if is_dir || other || w.on("missing-cwd-accepted") {
         return Ok(cwd);
     }
     let named = if w.on("missing-cwd-unnamed") {
@@ -178,7 +186,8 @@ fn begun(
 ) -> Result<(Arc<Process>, broadcast::Receiver<Event>), Failure> {
     let config = body["process"].clone();
     let cmd = config["cmd"].as_str().unwrap_or("").to_owned();
-    if !shell::known(&cmd) && !w.on("missing-binary-starts") {
+    let bare = !cmd.contains('/') && w.on("bare-name-refused");
+    if (bare || !shell::known(&cmd)) && !w.on("missing-binary-starts") {
         return Err(Failure::new(
             "invalid_argument",
             &format!("{cmd}: no such file or directory"),
@@ -278,6 +287,7 @@ async fn lived(
     } else {
         lock(&sandbox.processes).remove(&process.pid);
     }
+    lock(&sandbox.ended).insert(process.pid, end.clone());
     process.tell(Event::End(end));
 }
 
@@ -415,7 +425,7 @@ fn list(w: &World, sandbox: &Sandbox) -> Value {
         if w.on("list-without-config") {
             item = json!({ "pid": process.pid });
         }
-        if let Some(tag) = &process.tag {
+        if let Some(tag) = process.tag.as_ref().filter(|_| !w.on("tag-unlisted")) {
             item["tag"] = json!(tag);
         }
         item

@@ -6,7 +6,7 @@
 //!  word    = text, 'text', "text with $NAME ${NAME} $? $$"
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +15,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::User;
+use super::probe;
 use super::process::{Event, Process};
+use super::words::{Joint, printed, split, terminal};
 use crate::service::{MARK, Service};
 use crate::tree::{Kind, absolute, clean};
 use crate::world::{Sandbox, World, lock};
@@ -40,15 +42,6 @@ pub fn known(cmd: &str) -> bool {
 enum Out {
     Std(&'static str),
     File(String),
-}
-
-/// What comes between two commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Joint {
-    Then,
-    And,
-    Or,
-    Background,
 }
 
 /// A shell at work.
@@ -144,6 +137,9 @@ impl Shell {
                 let skip = (before == Joint::And && self.last != 0)
                     || (before == Joint::Or && self.last == 0);
                 before = after;
+                if self.w.on("unread-output-blocks") && self.process.events.receiver_count() == 0 {
+                    std::future::pending::<()>().await;
+                }
                 if skip || command.trim().is_empty() {
                     continue;
                 }
@@ -255,11 +251,42 @@ impl Shell {
                     }
                     0
                 }
+                ("sudo", ["-n", rest @ ..]) if !self.w.on("no-sudo") => {
+                    let Some(root) = super::user(&self.w, "root") else {
+                        return 1;
+                    };
+                    let before = std::mem::replace(&mut self.who, root);
+                    let words: Vec<String> = rest.iter().map(|word| (*word).to_owned()).collect();
+                    let code = self.command(&words, out).await;
+                    self.who = before;
+                    code
+                }
+                ("python3", ["-c", code]) if code.contains("SIGWINCH") => self.sized(out).await,
+                ("python3", [file, args @ ..]) if self.is_probe(file) => {
+                    match probe::run(&self.w, &self.sandbox, &self.who, args) {
+                        Some(seen) => self.write(out, format!("{seen}\n").as_bytes()),
+                        None => return 137,
+                    }
+                    0
+                }
                 ("read", [name]) => self.read(name).await,
                 ("python3", [file, args @ ..]) => self.serve(file, args).await,
                 (name, args) => self.simple(name, args, out),
             }
         })
+    }
+
+    /// A program in the foreground that tells when the terminal has another size.
+    async fn sized(&self, out: &Out) -> i32 {
+        let before = *lock(&self.process.size);
+        self.write(out, b"ready\n");
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if *lock(&self.process.size) != before && !self.w.on("pty-resize-silent") {
+                self.write(out, b"resized\n");
+                return 0;
+            }
+        }
     }
 
     /// `read`: a line of input into a variable.
@@ -310,6 +337,7 @@ impl Shell {
                 let (cols, rows) = *lock(&self.process.size);
                 say(format!("{rows} {cols}\n"))
             }
+            ("id", ["-G"]) => say(format!("{}\n", self.groups())),
             ("kill", ["-0", pid]) => {
                 let pid: u32 = pid.parse().unwrap_or(0);
                 if lock(&self.sandbox.processes).contains_key(&pid) {
@@ -320,6 +348,11 @@ impl Shell {
             }
             ("cat", files) => {
                 for file in files {
+                    if *file == "/proc/sys/kernel/random/uuid" {
+                        let uuid = self.sandbox.guest.uuid(&self.w);
+                        self.write(out, format!("{uuid}\n").as_bytes());
+                        continue;
+                    }
                     let content = lock(&self.sandbox.tree).read(&self.path(file));
                     match content {
                         Ok(content) => self.write(out, &content),
@@ -330,6 +363,22 @@ impl Shell {
             }
             _ => self.on_files(name, args),
         }
+    }
+
+    /// Numbers of the user's groups.
+    fn groups(&self) -> String {
+        let file = lock(&self.sandbox.tree)
+            .read("/etc/group")
+            .unwrap_or_default();
+        let text = String::from_utf8_lossy(&file).into_owned();
+        let further = text.lines().filter_map(|line| {
+            let mut fields = line.split(':').skip(2);
+            let (number, members) = (fields.next()?, fields.next()?);
+            let own = members.split(',').any(|name| name == self.who.name);
+            (own && !self.w.on("groups-dropped")).then_some(number)
+        });
+        let all: Vec<&str> = ["1000"].into_iter().chain(further).collect();
+        all.join(" ")
     }
 
     fn on_files(&self, name: &str, args: &[&str]) -> i32 {
@@ -346,6 +395,15 @@ impl Shell {
                 let mode = u32::from_str_radix(mode, 8).unwrap_or(0o644);
                 tree.chmod(&self.path(file), mode);
             }
+            ("chown", [owner, file]) => {
+                let owner = owner.split(':').next().unwrap_or(owner);
+                if let Some(node) = tree.get_mut(&self.path(file)) {
+                    owner.clone_into(&mut node.owner);
+                }
+            }
+            ("mount", ["-t", "tmpfs", "-o", _, "tmpfs", dir]) => {
+                tree.limit(&self.path(dir), 65_536)
+            }
             ("rm", ["-f" | "-rf", file]) => tree.remove(&self.path(file)),
             ("test", ["-e", file]) => return i32::from(tree.get(&self.path(file)).is_none()),
             ("test", ["-d", file]) => {
@@ -361,6 +419,11 @@ impl Shell {
             }
         }
         0
+    }
+
+    fn is_probe(&self, file: &str) -> bool {
+        let script = lock(&self.sandbox.tree).read(&self.path(file));
+        script.is_ok_and(|script| String::from_utf8_lossy(&script).contains(probe::MARK))
     }
 
     /// The suite's echo server, known by a line of its source.
@@ -391,11 +454,22 @@ impl Shell {
     /// A terminal: echoes what is typed, runs each line.
     async fn interactive(&mut self) -> i32 {
         let mut line = Vec::new();
+        let mut typed = VecDeque::new();
         self.write(&Out::Std("pty"), b"$ ");
-        while let Some(bytes) = self.input.recv().await {
-            for byte in bytes {
+        loop {
+            if typed.is_empty() {
+                match self.input.recv().await {
+                    Some(bytes) => typed.extend(bytes),
+                    None => return self.last,
+                }
+            }
+            while let Some(byte) = typed.pop_front() {
                 if byte == 4 {
                     return self.last;
+                }
+                if byte == 3 {
+                    line.clear();
+                    continue;
                 }
                 if byte != b'\n' && byte != b'\r' {
                     line.push(byte);
@@ -404,14 +478,37 @@ impl Shell {
                 }
                 self.write(&Out::Std("pty"), b"\n");
                 let text = String::from_utf8_lossy(&std::mem::take(&mut line)).into_owned();
-                self.last = self.script(&text).await;
+                self.last = self.foreground(&text, &mut typed).await;
                 if let Some(code) = self.ended {
                     return if self.w.on("pty-exit-zero") { 0 } else { code };
                 }
                 self.write(&Out::Std("pty"), b"$ ");
             }
         }
-        self.last
+    }
+
+    /// Runs a line of a terminal, which an interrupt ends; what else is typed meanwhile is for later.
+    async fn foreground(&mut self, text: &str, typed: &mut VecDeque<u8>) -> i32 {
+        let deaf = self.w.on("pty-interrupt-ignored");
+        let (_, none) = mpsc::unbounded_channel();
+        let mut input = std::mem::replace(&mut self.input, none);
+        let code = {
+            let script = self.script(text);
+            tokio::pin!(script);
+            loop {
+                tokio::select! {
+                    code = &mut script => break code,
+                    Some(bytes) = input.recv() => {
+                        if bytes.contains(&3) && !deaf {
+                            break 130;
+                        }
+                        typed.extend(bytes);
+                    }
+                }
+            }
+        };
+        self.input = input;
+        code
     }
 
     /// The words of a command, and whether each is written without quotes.
@@ -478,89 +575,4 @@ impl Drop for Listening<'_> {
     fn drop(&mut self) {
         lock(&self.sandbox.services).remove(&self.port);
     }
-}
-
-/// Commands with what follows each.
-fn split(text: &str) -> Vec<(String, Joint)> {
-    let mut parts = Vec::new();
-    let mut part = String::new();
-    let mut quote = None;
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        let joint = match (c, quote) {
-            (c, Some(q)) => {
-                if c == q {
-                    quote = None;
-                }
-                None
-            }
-            ('\'' | '"', None) => {
-                quote = Some(c);
-                None
-            }
-            (';' | '\n', None) => Some(Joint::Then),
-            ('&', None) if part.ends_with('>') => None,
-            ('&', None) if chars.next_if_eq(&'&').is_some() => Some(Joint::And),
-            ('&', None) => Some(Joint::Background),
-            ('|', None) if chars.next_if_eq(&'|').is_some() => Some(Joint::Or),
-            _ => None,
-        };
-        match joint {
-            Some(joint) => parts.push((std::mem::take(&mut part), joint)),
-            None => part.push(c),
-        }
-    }
-    parts.push((part, Joint::Then));
-    parts
-}
-
-/// `printf`, as far as the suite uses it: `%s`, `%d`, `\n`, `\t`, `\\` and octal bytes.
-fn printed(format: &str, args: &[&str]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut args = args.iter();
-    let bytes = format.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        match (bytes[at], bytes.get(at + 1)) {
-            (b'%', Some(b's' | b'd')) => {
-                out.extend_from_slice(args.next().unwrap_or(&"").as_bytes());
-                at += 2;
-            }
-            (b'\\', Some(b'n')) => {
-                out.push(b'\n');
-                at += 2;
-            }
-            (b'\\', Some(b'\\')) => {
-                out.push(b'\\');
-                at += 2;
-            }
-            (b'\\', Some(b'0'..=b'7')) => {
-                let digits: String = format[at + 1..]
-                    .chars()
-                    .take(3)
-                    .take_while(|c| ('0'..='7').contains(c))
-                    .collect();
-                out.push(u8::from_str_radix(&digits, 8).unwrap_or(b'?'));
-                at += 1 + digits.len();
-            }
-            (byte, _) => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    out
-}
-
-fn terminal(bytes: &[u8]) -> Vec<u8> {
-    bytes
-        .iter()
-        .flat_map(|byte| {
-            if *byte == b'\n' {
-                vec![b'\r', b'\n']
-            } else {
-                vec![*byte]
-            }
-        })
-        .collect()
 }

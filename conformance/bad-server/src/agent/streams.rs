@@ -17,7 +17,7 @@ use super::connect::{self, Failure, end, frame};
 use super::process::{self, Event, Process};
 use crate::reply::{bare, header};
 use crate::service::until_death;
-use crate::world::{Sandbox, World};
+use crate::world::{Sandbox, World, lock};
 
 /// Seconds between keep-alives, unless the client says.
 const KEEPALIVE: u64 = 90;
@@ -80,6 +80,10 @@ fn begun(
     let (process, events) = match call {
         ("process.Process", "Start") => process::start(w, sandbox, &who, &first)?,
         ("process.Process", "Connect") => match process::selected(sandbox, &first) {
+            Err(_) if ended(w, sandbox, &first).is_some() => {
+                let frames = ended(w, sandbox, &first).unwrap_or_default();
+                return Ok(streamed(w, frames));
+            }
             Err(_) if w.on("connect-of-missing-empty") => return Ok(streamed(w, end(None))),
             Err(failure) => return Err(failure),
             Ok(process) => {
@@ -117,9 +121,25 @@ fn begun(
     Ok(streamed(w, until_death(w, sandbox, pieces.boxed())))
 }
 
+/// The stream of a process that is over already.
+fn ended(w: &World, sandbox: &Sandbox, body: &Value) -> Option<Vec<u8>> {
+    let pid = u32::try_from(body["process"]["pid"].as_u64()?).ok()?;
+    let over = lock(&sandbox.ended).get(&pid).cloned();
+    let over = over.filter(|_| !w.on("ended-forgotten"))?;
+    let frames = [
+        frame(0, &json!({ "event": { "start": { "pid": pid } } })),
+        frame(0, &json!({ "event": { "end": over } })),
+        end(None),
+    ];
+    Some(frames.concat())
+}
+
 fn stream_input(w: &World, sandbox: &Sandbox, messages: &[Value]) -> Result<Response, Failure> {
     let mut target: Option<Arc<Process>> = None;
     for message in messages {
+        if message["keepalive"].is_object() && w.on("stream-input-keepalive-refused") {
+            return Err(Failure::new("invalid_argument", "unknown message"));
+        }
         if message["start"].is_object() {
             target = Some(process::selected(sandbox, &message["start"])?);
         } else if message["data"].is_object() {
@@ -162,6 +182,7 @@ impl Feed {
             let idle = tokio::time::sleep(Duration::from_secs(self.beat));
             tokio::select! {
                 event = events.recv() => match event {
+                    Ok(Event::Data("pty", _)) if !self.own && w.on("pty-connect-silent") => {}
                     Ok(Event::Data(kind, bytes)) => {
                         let kind = renamed(w, kind);
                         let shown = if w.on("output-lossy") {
@@ -197,6 +218,11 @@ impl Feed {
                 }
                 () = out.closed() => {
                     if self.own && w.on("disconnect-kills") {
+                        self.process.signal.send_replace(Some("killed"));
+                    }
+                    // The deadline is the process's, whether its client is there or not.
+                    if self.deadline.is_some() && !w.on("deadline-leaves-process") {
+                        late.await;
                         self.process.signal.send_replace(Some("killed"));
                     }
                     return;

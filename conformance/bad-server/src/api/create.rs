@@ -9,13 +9,16 @@ use serde_json::{Value, json};
 use super::Call;
 use super::shape::handle;
 use super::snapshots;
+use crate::builder::environment;
 use crate::life::{self, Life};
+use crate::network::{self as policy, Policy};
 use crate::reply::{coded, error, header, json as answer};
 use crate::tree::Tree;
+use crate::volumes;
 use crate::world::{Plan, Sandbox, World, lock};
 
 /// Most seconds that a sandbox may live.
-const MAX_LIFE: i64 = 86_400;
+pub const MAX_LIFE: i64 = 86_400;
 
 pub fn v1(w: &Arc<World>, call: &Call) -> Response {
     made(w, call, true).unwrap_or_else(|refusal| refusal)
@@ -92,6 +95,12 @@ fn insert(w: &Arc<World>, body: &Value, old: bool) -> Arc<Sandbox> {
         id = id.to_uppercase();
     }
     let template = body["templateID"].as_str().unwrap_or("base");
+    let from = lock(&w.templates)
+        .find(template)
+        .and_then(|(found, tag)| Some((found.id.clone(), found.image(&tag)?)));
+    if let Some((_, image)) = &from {
+        envs = environment(image, envs);
+    }
     let snapshot = snapshots::named(w, template);
     let template = snapshot.as_deref().map_or(template, snapshots::template);
     if let Some(snapshot) = &snapshot {
@@ -101,7 +110,10 @@ fn insert(w: &Arc<World>, body: &Value, old: bool) -> Arc<Sandbox> {
     }
     let sandbox = Arc::new(Sandbox::new(Plan {
         id,
-        template: template.split(':').next().unwrap_or(template).to_owned(),
+        template: match &from {
+            Some((id, _)) => id.clone(),
+            None => template.split(':').next().unwrap_or(template).to_owned(),
+        },
         token: secure.then_some(token),
         traffic_token: private.then(|| w.word("tr", 30)),
         mask_host: body["network"]["maskRequestHost"]
@@ -120,6 +132,11 @@ fn insert(w: &Arc<World>, body: &Value, old: bool) -> Arc<Sandbox> {
             None => Arc::new(Mutex::new(Tree::new())),
         },
     }));
+    if let Some((_, image)) = &from {
+        image.fill(&sandbox);
+    }
+    volumes::mount(w, &sandbox, &body["volumeMounts"]);
+    *lock(&sandbox.guest.policy) = Policy::read(body, &body["network"]);
     if let Some(snapshot) = snapshot {
         if !w.on("snapshot-loses-processes") {
             snapshot.image.revive(w, &sandbox);
@@ -179,18 +196,27 @@ fn checked(w: &World, body: &Value, old: bool) -> Result<(), Response> {
     {
         return refuse("autoPauseMemory needs autoPause");
     }
+    if !volumes::known(w, &body["volumeMounts"]) && !w.on("volume-mount-ignored") {
+        return refuse("no such volume");
+    }
     if body["autoPauseMemory"] == false
         && body["autoResume"]["enabled"] == true
         && !w.on("pause-memory-resume-accepted")
     {
         return refuse("autoResume needs a pause with memory");
     }
-    if body["volumeMounts"]
-        .as_array()
-        .is_some_and(|mounts| !mounts.is_empty())
-        && !w.on("volume-mount-ignored")
-    {
-        return refuse("no such volume");
+    let tokens: Vec<&Value> = body["iam"]["tokens"]
+        .as_object()
+        .into_iter()
+        .flat_map(|tokens| tokens.values())
+        .collect();
+    if tokens.len() > 5 && !w.on("iam-any-count") {
+        return refuse("at most five identity tokens");
+    }
+    let strange =
+        |token: &&Value| !token["tokenType"].is_null() && token["tokenType"] != "JWT-SVID";
+    if tokens.iter().any(strange) && !w.on("iam-any-type") {
+        return refuse("tokenType is JWT-SVID");
     }
     network(w, body, old)
 }
@@ -205,8 +231,11 @@ fn template(w: &World, body: &Value) -> Result<(), Response> {
     if w.on("tag-refused") && template.contains(':') {
         return Err(error(w, 404, "no such template"));
     }
+    let built = lock(&w.templates)
+        .find(template)
+        .is_some_and(|(found, tag)| found.image(&tag).is_some());
     match template.trim_end_matches(":default") {
-        "base" | "code-interpreter-v1" => Ok(()),
+        _ if built => Ok(()),
         _ if snapshots::named(w, template).is_some() => Ok(()),
         _ if w.on("unknown-template-accepted") => Ok(()),
         "" => Err(error(w, 400, "templateID is empty")),
@@ -236,6 +265,9 @@ fn network(w: &World, body: &Value, old: bool) -> Result<(), Response> {
             .parse::<std::net::IpAddr>()
             .is_err()
     };
+    if let Some(why) = policy::refusal(w, network).filter(|why| why.starts_with("rules")) {
+        return Err(error(w, 400, why));
+    }
     let deny = texts("denyOut");
     if deny.iter().any(is_name) && !w.on("deny-name-accepted") {
         return Err(error(w, 400, "denyOut takes addresses only"));

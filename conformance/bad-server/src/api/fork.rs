@@ -77,6 +77,11 @@ fn clone(w: &Arc<World>, parent: &Sandbox, image: &Image, timeout: i64) -> Arc<S
             image.tree(w)
         },
     }));
+    let policy = lock(&parent.guest.policy).clone();
+    *lock(&sandbox.guest.policy) = policy;
+    if w.on("forks-draw-alike") {
+        sandbox.guest.draws_as(&parent.guest);
+    }
     if !w.on("fork-without-memory") {
         image.revive(w, &sandbox);
     }

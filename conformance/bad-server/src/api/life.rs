@@ -4,6 +4,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 
 use super::Call;
+use super::create::MAX_LIFE;
 use super::shape::{detailed, handle};
 use crate::life;
 use crate::reply::{empty, error, json};
@@ -85,6 +86,12 @@ pub fn timeout(w: &World, call: &Call, id: &str) -> Response {
         None if w.on("set-timeout-optional") => 300,
         _ => return error(w, 400, "timeout is no number of seconds"),
     };
+    // A life has an end, whatever is asked for.
+    let seconds = if w.on("timeout-uncapped") {
+        seconds
+    } else {
+        seconds.min(MAX_LIFE)
+    };
     let mut end = lock(&sandbox.end);
     let wanted = if w.on("timeout-adds") {
         after(*end, seconds)
@@ -116,9 +123,17 @@ pub fn refresh(w: &World, call: &Call, id: &str) -> Response {
     if let Err(refusal) = life::refused(w, &sandbox, 404) {
         return refusal;
     }
+    let default = if w.on("refresh-default-hour") {
+        3_600
+    } else {
+        15
+    };
     let wanted = after(
         Timestamp::now(),
-        body["duration"].as_i64().unwrap_or(15).clamp(15, 3_600),
+        body["duration"]
+            .as_i64()
+            .unwrap_or(default)
+            .clamp(15, 3_600),
     );
     let mut end = lock(&sandbox.end);
     if (wanted > *end && !w.on("refresh-never-extends")) || w.on("refresh-shortens") {

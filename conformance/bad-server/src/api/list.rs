@@ -13,8 +13,12 @@ use super::shape::listed;
 use crate::reply::{decoded, error, json as answer, query, with};
 use crate::world::{Sandbox, World};
 
-pub fn v1(w: &World, _: &Call) -> Response {
-    let items: Vec<Value> = w.living().iter().map(|one| listed(w, one)).collect();
+pub fn v1(w: &World, call: &Call) -> Response {
+    let mut all = w.living();
+    if let Err(refusal) = filter(w, call, &mut all) {
+        return refusal;
+    }
+    let items: Vec<Value> = all.iter().map(|one| listed(w, one)).collect();
     if w.on("list-v1-wrapped") {
         return answer(200, &json!({ "sandboxes": items }));
     }
@@ -75,12 +79,18 @@ fn page(w: &World, call: &Call) -> Result<Response, Response> {
         }
         .then(a.id.cmp(&b.id))
     });
+    let way = if ascending { "asc" } else { "desc" };
     if let Some(token) = get("nextToken") {
         let text = URL_SAFE_NO_PAD
             .decode(&token)
             .ok()
             .and_then(|bytes| String::from_utf8(bytes).ok());
         let last = text.as_deref().and_then(|text| text.strip_prefix("after_"));
+        let last = last.and_then(|last| last.split_once('_'));
+        if last.is_some_and(|(order, _)| order != way) && !w.on("token-of-any-order") {
+            return refuse("nextToken is of another order");
+        }
+        let last = last.map(|(_, id)| id);
         match (
             last,
             all.iter().position(|one| Some(one.id.as_str()) == last),
@@ -112,7 +122,7 @@ fn page(w: &World, call: &Call) -> Result<Response, Response> {
         reply = with(
             reply,
             "x-next-token",
-            &URL_SAFE_NO_PAD.encode(format!("after_{}", last.id)),
+            &URL_SAFE_NO_PAD.encode(format!("after_{way}_{}", last.id)),
         );
     }
     if !w.on("no-total-running") {

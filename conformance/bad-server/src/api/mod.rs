@@ -6,9 +6,13 @@ mod life;
 mod list;
 pub mod logs;
 mod metrics;
+mod network;
 mod pause;
+mod secrets;
 mod shape;
 mod snapshots;
+pub mod templates;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -19,8 +23,8 @@ use http::Method;
 use serde_json::Value;
 
 use crate::KEY;
-use crate::reply::{bare, empty, error, header};
-use crate::world::World;
+use crate::reply::{bare, coded, empty, error, header};
+use crate::world::{World, lock};
 
 /// Largest body.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -74,8 +78,28 @@ pub async fn answer(w: &Arc<World>, request: Request) -> Response {
     }
     match authorized(w, &call) {
         Some(refusal) => refusal,
-        None => routed(w, &call),
+        None => match header(&call.headers, "idempotency-key").map(str::to_owned) {
+            Some(key) if call.path == "/v2/sandboxes" => keyed(w, &call, &key).await,
+            _ => routed(w, &call),
+        },
     }
+}
+
+/// A create with an idempotency key: it takes its time, and a second one meanwhile is refused.
+async fn keyed(w: &Arc<World>, call: &Call, key: &str) -> Response {
+    let first = lock(&w.under_way).insert(key.to_owned());
+    if !first && !w.on("idempotency-doubles") {
+        let word = if w.on("idempotency-in-progress-word") {
+            "internal_server_error"
+        } else {
+            "idempotency_in_progress"
+        };
+        return coded(w, 409, "a create with this key is under way", Some(word));
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    let response = routed(w, call);
+    lock(&w.under_way).remove(key);
+    response
 }
 
 fn authorized(w: &World, call: &Call) -> Option<Response> {
@@ -88,6 +112,9 @@ fn authorized(w: &World, call: &Call) -> Option<Response> {
         || (w.on("timeout-route-open") && call.path.ends_with("/timeout"));
     if open || key == Some(KEY) {
         return None;
+    }
+    if w.on("key-form-400") && key.is_some_and(|key| !key.starts_with("e2b_")) {
+        return Some(error(w, 400, "the API key has another form"));
     }
     if w.on("refusal-of-key-as-text") {
         return Some(bare(401, "text/plain", "unauthorized"));
@@ -108,6 +135,12 @@ fn authorized(w: &World, call: &Call) -> Option<Response> {
 fn routed(w: &Arc<World>, call: &Call) -> Response {
     let parts: Vec<&str> = call.path.trim_start_matches('/').split('/').collect();
     let method = call.method.as_str();
+    let more = templates::answer_to(w, call, &parts)
+        .or_else(|| volumes::answer_to(w, call, &parts))
+        .or_else(|| secrets::answer_to(w, call, &parts));
+    if let Some(response) = more {
+        return response;
+    }
     match (method, parts.as_slice()) {
         ("POST", ["sandboxes"]) if !w.on("create-v1-missing") => create::v1(w, call),
         ("POST", ["v2", "sandboxes"]) if !w.on("create-v2-missing") => create::v2(w, call),
@@ -124,6 +157,7 @@ fn routed(w: &Arc<World>, call: &Call) -> Response {
             life::connect(w, call, id, true)
         }
         ("POST", ["v2", "sandboxes", id, "connect"]) => life::connect(w, call, id, false),
+        ("PUT", ["sandboxes", id, "network"]) => network::update(w, call, id),
         ("POST", ["sandboxes", id, "pause"]) => pause::pause(w, call, id),
         ("POST", ["sandboxes", id, "resume"]) if !w.on("old-resume-missing") => {
             pause::resume(w, call, id)

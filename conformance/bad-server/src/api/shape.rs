@@ -92,6 +92,7 @@ pub fn detailed(w: &World, sandbox: &Sandbox) -> Value {
     }
     body["domain"] = Value::Null;
     body["allowInternetAccess"] = Value::Null;
+    body["network"] = crate::network::shown(w, &lock(&sandbox.guest.policy).network);
     body["lifecycle"] = json!({
         "autoResume": sandbox.life.auto_resume(),
         "onTimeout": sandbox.life.on_timeout(w),

@@ -90,6 +90,8 @@ pub async fn stream(
     };
     envs.extend(lock(&context.envs).clone());
     envs.extend(own);
+    let guest = &sandbox.guest;
+    *lock(&context.drawn) = (guest.draw(w, "python"), guest.draw(w, "openssl"));
     let (out, receiver) = mpsc::unbounded_channel();
     let lines = Lines {
         w: Arc::clone(w),

@@ -19,6 +19,8 @@ pub struct Context {
     pub variables: Mutex<BTreeMap<String, Value>>,
     /// Environment that outlives a call; only a fault writes here.
     pub envs: Mutex<BTreeMap<String, String>>,
+    /// What its process draws next: from Python's `random`, and from OpenSSL.
+    pub drawn: Mutex<(String, String)>,
     /// Held by the cell that runs.
     pub turn: tokio::sync::Mutex<()>,
     count: AtomicU64,
@@ -34,6 +36,7 @@ impl Context {
             shared,
             variables: Mutex::default(),
             envs: Mutex::default(),
+            drawn: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             count: AtomicU64::new(0),
             dead: AtomicBool::new(false),

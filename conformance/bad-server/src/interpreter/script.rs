@@ -5,7 +5,7 @@
 //!          | raise NAME("…") | !echo … | plt.…(…) | plt.show() | os.kill(os.getpid(), 9) | import … | E
 //!  js, ts  const NAME[: type] = E | console.log(E)        r  cat(E, E)
 //!  bash    echo "…$((N + N))"                             java  System.out.println(E);
-//!  E       E + E | JSON | NAME | os.environ.get("…") | os.getcwd() | HTML("…") | pd.DataFrame({…}) | typeof undefined
+//!  E       E + E | JSON | NAME | os.environ.get("…") | os.getcwd() | random.random() | ssl.RAND_bytes(16).hex() | HTML("…") | pd.DataFrame({…}) | typeof undefined
 //! ```
 
 use std::collections::BTreeMap;
@@ -213,6 +213,12 @@ impl Scope<'_> {
         }
         if let Some(name) = inner(text, "os.environ.get(\"", "\")") {
             return Ok(json!(self.envs.get(name)));
+        }
+        if text == "random.random()" {
+            return Ok(json!(format!("0.{}", lock(&self.context.drawn).0)));
+        }
+        if text == "ssl.RAND_bytes(16).hex()" {
+            return Ok(json!(lock(&self.context.drawn).1.clone()));
         }
         if text == "os.getcwd()" {
             return Ok(json!(self.context.cwd));

@@ -1,7 +1,10 @@
 //! Queries that must be refused.
 
-use crate::check::{Check, Verdict};
+use serde_json::json;
+
+use crate::check::{Check, Stop, Verdict};
 use crate::context::Context;
+use crate::wire::encode::{metadata_filter, percent};
 
 pub const CHECKS: &[Check] = &[
     Check::new(
@@ -34,6 +37,12 @@ pub const CHECKS: &[Check] = &[
         "A tag in the template filter is a 400.",
         |c| Box::pin(template_tag(c)),
     ),
+    Check::new(
+        "errors/token-of-other-order",
+        &["token-of-any-order"],
+        "A nextToken of the other order is a 400.",
+        |c| Box::pin(other_order(c)),
+    ),
 ];
 
 async fn refused(c: &Context, query: &str) -> Verdict {
@@ -64,4 +73,21 @@ async fn started_after(c: Context) -> Verdict {
 
 async fn template_tag(c: Context) -> Verdict {
     refused(&c, "template=base%3Adefault").await
+}
+
+async fn other_order(c: Context) -> Verdict {
+    let mark = c.unique();
+    for _ in 0..2 {
+        c.fresh(json!({ "metadata": { "mark": mark } })).await?;
+    }
+    let filter = metadata_filter(&[("mark", &mark)]);
+    let path = format!("/v2/sandboxes?limit=1&order=asc&metadata={filter}");
+    let reply = c.get(&path).await?;
+    let token = reply.status(200)?.header("x-next-token").to_owned();
+    if token.is_empty() {
+        return Err(Stop::Untestable("the first page has no token".to_owned()));
+    }
+    let token = percent(&token);
+    let query = format!("limit=1&order=desc&nextToken={token}&metadata={filter}");
+    refused(&c, &query).await
 }

@@ -116,6 +116,18 @@ pub const CHECKS: &[Check] = &[
         "A refused create makes no sandbox.",
         |c| Box::pin(no_leak(c)),
     ),
+    Check::new(
+        "errors/iam-count",
+        &["iam-any-count"],
+        "More than five identity tokens are a 400.",
+        |c| Box::pin(iam_count(c)),
+    ),
+    Check::new(
+        "errors/iam-type",
+        &["iam-any-type"],
+        "A tokenType other than JWT-SVID is a 400.",
+        |c| Box::pin(iam_type(c)),
+    ),
 ];
 
 async fn raw(c: &Context, body: &'static str) -> Verdict {
@@ -237,4 +249,19 @@ async fn pause_memory_resume(c: Context) -> Verdict {
     let body =
         json!({ "autoPause": true, "autoPauseMemory": false, "autoResume": { "enabled": true } });
     c.create(body).await?.refusal(400).map(|_| ())
+}
+
+async fn iam_count(c: Context) -> Verdict {
+    let tokens: serde_json::Map<String, serde_json::Value> = (0..6)
+        .map(|number| {
+            let token = json!({ "audience": ["a"], "tokenType": "JWT-SVID" });
+            (format!("token{number}"), token)
+        })
+        .collect();
+    refused(&c, json!({ "iam": { "tokens": tokens } })).await
+}
+
+async fn iam_type(c: Context) -> Verdict {
+    let token = json!({ "audience": ["a"], "tokenType": "X509" });
+    refused(&c, json!({ "iam": { "tokens": { "one": token } } })).await
 }

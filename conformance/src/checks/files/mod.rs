@@ -1,5 +1,6 @@
 //! Uploads, downloads, signed URLs.
 
+mod further;
 mod read;
 mod signed;
 mod write;
@@ -8,5 +9,5 @@ use crate::check::Check;
 
 /// All checks of the area.
 pub fn all() -> Vec<Check> {
-    [read::CHECKS, signed::CHECKS, write::CHECKS].concat()
+    [further::CHECKS, read::CHECKS, signed::CHECKS, write::CHECKS].concat()
 }

@@ -73,6 +73,12 @@ pub const CHECKS: &[Check] = &[
         "Removing what is not there is no error.",
         |c| Box::pin(remove_missing(c)),
     ),
+    Check::new(
+        "filesystem/move-over",
+        &["move-over-existing-409"],
+        "Move over a file replaces it.",
+        |c| Box::pin(move_over(c)),
+    ),
 ];
 
 async fn call(c: &Context, sandbox: &Sandbox, method: &str, body: Value) -> Result<Reply, Stop> {
@@ -192,4 +198,16 @@ async fn remove_missing(c: Context) -> Verdict {
         .await?
         .status(200)
         .map(|_| ())
+}
+
+async fn move_over(c: Context) -> Verdict {
+    let (sandbox, path) = place(&c).await?;
+    let destination = format!("{path}-there");
+    sandbox.put(&c, &path, b"newer").await?;
+    sandbox.put(&c, &destination, b"older").await?;
+    let body = json!({ "source": path, "destination": destination });
+    call(&c, &sandbox, "Move", body).await?.status(200)?;
+    let file = sandbox.read_file(&c, &destination).await?;
+    equal("content", file.status(200)?.text().as_str(), "newer")?;
+    gone(&c, &sandbox, &path).await
 }

@@ -41,7 +41,7 @@ pub const CHECKS: &[Check] = &[
 ];
 
 /// A folder with `a/`, `a/inner`, `b`, `c`.
-async fn tree(c: &Context) -> Result<(Sandbox, String), Stop> {
+pub async fn tree(c: &Context) -> Result<(Sandbox, String), Stop> {
     let sandbox = c.shared().await?;
     let path = format!("/home/user/{}", c.unique());
     for file in ["c", "a/inner", "b"] {
@@ -50,7 +50,7 @@ async fn tree(c: &Context) -> Result<(Sandbox, String), Stop> {
     Ok((sandbox, path))
 }
 
-async fn list(c: &Context, sandbox: &Sandbox, path: &str, depth: u32) -> Result<Reply, Stop> {
+pub async fn list(c: &Context, sandbox: &Sandbox, path: &str, depth: u32) -> Result<Reply, Stop> {
     let body = json!({ "path": path, "depth": depth });
     sandbox.rpc(c, "filesystem.Filesystem/ListDir", &body).await
 }

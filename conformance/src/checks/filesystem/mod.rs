@@ -1,6 +1,7 @@
 //! The filesystem service.
 
 mod change;
+mod links;
 mod listing;
 mod stat;
 
@@ -8,7 +9,7 @@ use crate::check::Check;
 
 /// All checks of the area.
 pub fn all() -> Vec<Check> {
-    [change::CHECKS, listing::CHECKS, stat::CHECKS].concat()
+    [change::CHECKS, links::CHECKS, listing::CHECKS, stat::CHECKS].concat()
 }
 
 pub use stat::stat as stat_of;

@@ -71,6 +71,12 @@ pub const CHECKS: &[Check] = &[
         "Paths are those of the user that is chosen.",
         |c| Box::pin(user_path(c)),
     ),
+    Check::new(
+        "filesystem/stat-owner-number",
+        &["owner-number-empty"],
+        "Owners without a name are numbers.",
+        |c| Box::pin(owner_number(c)),
+    ),
 ];
 
 /// An entry by its path.
@@ -190,4 +196,18 @@ async fn user_path(c: Context) -> Verdict {
         .header("authorization", crate::wire::encode::user("root"));
     let body = c.send(request).await?.status(200)?.json()?;
     equal("path", &body["entry"]["path"], &json!("/root"))
+}
+
+async fn owner_number(c: Context) -> Verdict {
+    let (sandbox, path) = made(&c).await?;
+    let command = format!("chown 4321:4321 {path}");
+    let done = sandbox
+        .run_with(&c, &command, json!({}), Some("root"))
+        .await?;
+    if done.exit_code() != 0 {
+        return Err(Stop::Untestable("root cannot change an owner".to_owned()));
+    }
+    let entry = stat(&c, &sandbox, &path).await?;
+    equal("owner", &entry["owner"], &json!("4321"))?;
+    equal("group", &entry["group"], &json!("4321"))
 }

@@ -60,14 +60,12 @@ async fn begun(c: &Context, sandbox: &Sandbox, body: &Value) -> Result<Lines, St
     if opened.status.as_u16() == 200 {
         return Ok(Lines::begin(opened, evidence));
     }
+    let mut opened = opened;
+    let piece = opened.piece(c.usual()).await.ok().flatten();
+    let why = String::from_utf8_lossy(&piece.unwrap_or_default()).into_owned();
+    let why: String = why.chars().take(300).collect();
     let status = opened.status.as_u16();
-    let mut refused = Lines::begin(opened, evidence);
-    // What a refusal says is text: the reader shows it as what is no JSON.
-    let why = match refused.value(c.usual()).await {
-        Err(Stop::Fail { actual, .. }) => actual,
-        other => format!("{other:?}"),
-    };
-    Err(fail("status 200", format!("status {status}: {why}")))
+    Err(fail("status 200", format!("{status} with body {why:?}")))
 }
 
 /// Reads a cell to its end.
@@ -80,7 +78,7 @@ async fn ended(c: &Context, lines: &mut Lines) -> Result<Vec<Value>, Stop> {
 }
 
 /// Runs a cell; gives its events.
-async fn ran(c: &Context, sandbox: &Sandbox, body: &Value) -> Result<Vec<Value>, Stop> {
+pub async fn ran(c: &Context, sandbox: &Sandbox, body: &Value) -> Result<Vec<Value>, Stop> {
     ended(c, &mut begun(c, sandbox, body).await?).await
 }
 
@@ -99,7 +97,7 @@ fn first(events: &[Value], kind: &str) -> Result<Value, Stop> {
 }
 
 /// All printed text of a kind.
-fn printed(events: &[Value], kind: &str) -> String {
+pub fn printed(events: &[Value], kind: &str) -> String {
     events
         .iter()
         .filter(|event| event["type"] == kind)

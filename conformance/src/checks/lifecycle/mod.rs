@@ -5,6 +5,7 @@ mod create;
 mod detail;
 mod kill;
 mod lifetime;
+mod limits;
 mod list;
 mod paging;
 
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Check> {
         detail::CHECKS,
         kill::CHECKS,
         lifetime::CHECKS,
+        limits::CHECKS,
         list::CHECKS,
         paging::CHECKS,
     ]

@@ -31,7 +31,7 @@ pub async fn paused(c: &Context, sandbox: &Sandbox, body: &Value) -> Verdict {
 }
 
 /// Connects to a paused sandbox; gives the answer.
-async fn resumed(c: &Context, sandbox: &Sandbox) -> Result<Value, Stop> {
+pub async fn resumed(c: &Context, sandbox: &Sandbox) -> Result<Value, Stop> {
     let path = format!("/v2/sandboxes/{}/connect", sandbox.id);
     let reply = c.post(&path, &json!({ "timeout": 300 })).await?;
     reply.one_of(&[200, 201])?.json()

@@ -67,6 +67,24 @@ pub const CHECKS: &[Check] = &[
         "A cwd that there is not is invalid_argument and named.",
         |c| Box::pin(missing_cwd(c)),
     ),
+    Check::new(
+        "process/template-env",
+        &["no-template-id-env"],
+        "E2B_TEMPLATE_ID is the template's id.",
+        |c| Box::pin(template_env(c)),
+    ),
+    Check::new(
+        "process/path",
+        &["no-path-env", "bare-name-refused"],
+        "PATH is set, and programs are found by name.",
+        |c| Box::pin(path(c)),
+    ),
+    Check::new(
+        "process/cwd-other-home",
+        &["other-tilde-accepted"],
+        "A cwd with the tilde of another user is an error.",
+        |c| Box::pin(other_home(c)),
+    ),
 ];
 
 async fn envs(c: Context) -> Verdict {
@@ -176,4 +194,38 @@ async fn missing_cwd(c: Context) -> Verdict {
         "a message with the folder",
         message,
     )
+}
+
+async fn template_env(c: Context) -> Verdict {
+    let sandbox = c.shared().await?;
+    let path = format!("/sandboxes/{}", sandbox.id);
+    let detail = c.get(&path).await?.status(200)?.json()?;
+    let done = sandbox.run(&c, "printenv E2B_TEMPLATE_ID").await?;
+    equal(
+        "E2B_TEMPLATE_ID",
+        &json!(done.out().trim_end()),
+        &detail["templateID"],
+    )
+}
+
+async fn path(c: Context) -> Verdict {
+    let sandbox = c.shared().await?;
+    let bare = json!({ "process": { "cmd": "printenv", "args": ["PATH"] }, "stdin": false });
+    let done = sandbox.start(&c, &bare).await?.finish(&c).await?;
+    expect(
+        done.out()
+            .split(':')
+            .any(|folder| folder.trim() == "/usr/bin"),
+        "a PATH with /usr/bin",
+        done.out(),
+    )
+}
+
+async fn other_home(c: Context) -> Verdict {
+    let sandbox = c.shared().await?;
+    let body = shell("true", json!({ "cwd": "~nobody-of-this-name/x" }));
+    let request = sandbox.streaming(&c, "process.Process/Start", &body);
+    super::start::refused(&c, &sandbox, request, "invalid_argument")
+        .await
+        .map(|_| ())
 }

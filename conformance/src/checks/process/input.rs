@@ -59,6 +59,12 @@ pub const CHECKS: &[Check] = &[
         "StreamInput takes input in several messages.",
         |c| Box::pin(stream_input(c)),
     ),
+    Check::new(
+        "process/stream-keepalive",
+        &["stream-input-keepalive-refused"],
+        "StreamInput takes keep-alive messages as nothing.",
+        |c| Box::pin(stream_keepalive(c)),
+    ),
 ];
 
 pub async fn send(c: &Context, sandbox: &Sandbox, pid: u64, bytes: &[u8]) -> Result<Reply, Stop> {
@@ -163,6 +169,27 @@ async fn unknown(c: Context) -> Verdict {
         .map(|_| ())
 }
 
+/// Sends messages of StreamInput; the answer must be one message and an end frame without error.
+async fn streamed(c: &Context, sandbox: &Sandbox, messages: &[Value]) -> Verdict {
+    let frames: Vec<u8> = messages
+        .iter()
+        .flat_map(|message| envelope::encoded(0, message.to_string().as_bytes()))
+        .collect();
+    let request = sandbox
+        .agent(c, http::Method::POST, "/process.Process/StreamInput")
+        .header("connect-protocol-version", "1")
+        .header("content-type", STREAM_JSON)
+        .body(frames)
+        .chunked();
+    let (messages, ending) = c.stream(request).await?.drain(c.usual()).await?;
+    let right = messages.len() == 1 && ending.code.is_none();
+    expect(
+        right,
+        "one message and an end frame without error",
+        format!("{messages:?} and {ending:?}"),
+    )
+}
+
 async fn stream_input(c: Context) -> Verdict {
     let (sandbox, process) = cat(&c, Some(true)).await?;
     let data = |bytes: &[u8]| json!({ "data": { "input": { "stdin": base64(bytes) } } });
@@ -171,28 +198,23 @@ async fn stream_input(c: Context) -> Verdict {
         data(b"one "),
         data(b"two\n"),
     ];
-    let frames: Vec<u8> = messages
-        .iter()
-        .flat_map(|message| envelope::encoded(0, message.to_string().as_bytes()))
-        .collect();
-    let request = sandbox
-        .agent(&c, http::Method::POST, "/process.Process/StreamInput")
-        .header("connect-protocol-version", "1")
-        .header("content-type", STREAM_JSON)
-        .body(frames)
-        .chunked();
-    let answer = async {
-        let (messages, ending) = c.stream(request).await?.drain(c.usual()).await?;
-        let right = messages.len() == 1 && ending.code.is_none();
-        expect(
-            right,
-            "one message and an end frame without error",
-            format!("{messages:?} and {ending:?}"),
-        )
-    };
-    let answered = answer.await;
+    let answered = streamed(&c, &sandbox, &messages).await;
     let _ = close(&c, &sandbox, process.pid).await?;
     let out = ended(&c, &sandbox, process).await?;
     answered?;
     equal("output of `cat`", out.as_str(), "one two\n")
+}
+
+async fn stream_keepalive(c: Context) -> Verdict {
+    let (sandbox, process) = cat(&c, Some(true)).await?;
+    let messages = [
+        json!({ "start": { "process": { "pid": process.pid } } }),
+        json!({ "keepalive": {} }),
+        json!({ "data": { "input": { "stdin": base64(b"on\n") } } }),
+    ];
+    let streamed = streamed(&c, &sandbox, &messages).await;
+    let _ = close(&c, &sandbox, process.pid).await?;
+    let out = ended(&c, &sandbox, process).await?;
+    streamed?;
+    equal("output of `cat`", out.as_str(), "on\n")
 }

@@ -1,6 +1,7 @@
 //! Traffic to sandboxes.
 
 mod passing;
+mod protocols;
 mod refusals;
 mod routing;
 
@@ -13,9 +14,17 @@ use crate::check::{Check, Stop};
 use crate::context::Context;
 use crate::sandbox::{Process, Sandbox, shell};
 
+pub use routing::shared_door;
+
 /// All checks of the area.
 pub fn all() -> Vec<Check> {
-    [passing::CHECKS, refusals::CHECKS, routing::CHECKS].concat()
+    [
+        passing::CHECKS,
+        protocols::CHECKS,
+        refusals::CHECKS,
+        routing::CHECKS,
+    ]
+    .concat()
 }
 
 /// The server that runs in the sandbox; needs python3 there.

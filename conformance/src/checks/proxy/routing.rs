@@ -59,6 +59,12 @@ pub const CHECKS: &[Check] = &[
         "A server that starts within a second is waited for.",
         |c| Box::pin(late(c)),
     ),
+    Check::new(
+        "proxy/untrusted-headers",
+        &["headers-at-any-host"],
+        "Routing headers are ignored at other host names.",
+        |c| Box::pin(untrusted(c)),
+    ),
 ];
 
 async fn by_name(c: Context) -> Verdict {
@@ -70,7 +76,7 @@ async fn by_name(c: Context) -> Verdict {
 }
 
 /// The shared address; routing headers are only trusted there.
-fn shared_door(c: &Context) -> Result<String, Stop> {
+pub fn shared_door(c: &Context) -> Result<String, Stop> {
     match &c.target().door {
         Door::Shared { url, .. } => Ok(url.clone()),
         Door::Names { .. } => Err(Stop::Untestable(
@@ -171,4 +177,18 @@ async fn late(c: Context) -> Verdict {
 async fn end(c: &Context, sandbox: &crate::sandbox::Sandbox, pid: u64) {
     let body = json!({ "process": { "pid": pid }, "signal": "SIGNAL_SIGKILL" });
     let _ = sandbox.rpc(c, "process.Process/SendSignal", &body).await;
+}
+
+async fn untrusted(c: Context) -> Verdict {
+    shared_door(&c)?;
+    let sandbox = c.shared().await?;
+    let request = sandbox
+        .agent(&c, Method::GET, "/envs")
+        .host("somewhere-else.example.org");
+    let reply = c.send(request).await?;
+    expect(
+        !reply.status.is_success(),
+        "no answer of the sandbox's agent",
+        reply.brief(),
+    )
 }

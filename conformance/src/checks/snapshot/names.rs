@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{from, snapshot, take};
-use crate::check::{Check, Verdict, equal, expect};
+use crate::check::{Check, Verdict, equal, expect, fail};
 use crate::context::Context;
 
 pub const CHECKS: &[Check] = &[
@@ -24,6 +24,12 @@ pub const CHECKS: &[Check] = &[
         &["snapshot-any-name"],
         "A name of other characters is a 400.",
         |c| Box::pin(bad_name(c)),
+    ),
+    Check::new(
+        "snapshot/namespace",
+        &["snapshot-namespace-refused"],
+        "A template may be named with its namespace.",
+        |c| Box::pin(namespace(c)),
     ),
 ];
 
@@ -65,4 +71,20 @@ async fn bad_name(c: Context) -> Verdict {
     let sandbox = c.fresh(json!({})).await?;
     let reply = take(&c, &sandbox.id, &json!({ "name": "not a name!" })).await?;
     reply.refusal(400).map(|_| ())
+}
+
+async fn namespace(c: Context) -> Verdict {
+    let sandbox = c.fresh(json!({})).await?;
+    let name = format!("conformance-{}", c.unique());
+    let reply = take(&c, &sandbox.id, &json!({ "name": name })).await?;
+    let body = reply.one_of(&[200, 201])?.json()?;
+    let names = body["names"].as_array().cloned().unwrap_or_default();
+    let full = names
+        .iter()
+        .filter_map(Value::as_str)
+        .find(|shown| shown.contains('/'));
+    let Some(full) = full else {
+        return Err(fail("a name with its namespace", format!("{names:?}")));
+    };
+    from(&c, full).await.map(|_| ())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
 
 use super::wire::{ListQuery, TemplateAlias, TemplateBuild, TemplateDetail, TemplateInfo};
 use crate::api::App;
@@ -23,11 +24,33 @@ pub async fn list(
     Ok(axum::Json(infos).into_response())
 }
 
+pub async fn page(
+    State(app): State<App>,
+    Params(query): Params<ListQuery>,
+) -> Result<Response, ApiError> {
+    let mut templates: Vec<_> = app.templates.iter().collect();
+    templates.sort_by_key(|template| template.id.as_str());
+    let ids: Vec<_> = templates.iter().map(|one| one.id.as_str()).collect();
+    let (selected, last) = query.page(&ids)?;
+    let used = app.manager.store().template_use().await?;
+    let infos: Vec<_> = templates[selected]
+        .iter()
+        .map(|template| TemplateInfo::new(template, used.get(&template.id)))
+        .collect();
+    let mut response = axum::Json(infos).into_response();
+    if let Some(token) = last.and_then(|id| HeaderValue::from_str(id).ok()) {
+        response.headers_mut().insert("x-next-token", token);
+    }
+    Ok(response)
+}
+
 pub async fn show(
     State(app): State<App>,
     Name(name): Name,
-    Params(_): Params<ListQuery>,
+    Params(query): Params<ListQuery>,
 ) -> Result<Response, ApiError> {
+    // There is one build.
+    query.page(&[])?;
     let template = find(&app, &name)?;
     let used = app.manager.store().template_use().await?;
     let detail = TemplateDetail {

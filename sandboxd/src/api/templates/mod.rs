@@ -18,7 +18,7 @@ pub const ROUTES: &[Route] = &[
         access: Access::Key,
         success: &[(200, Shape::Many("TemplateInfo"))],
         refusals: &[400],
-        handler: || get(handlers::list),
+        handler: || get(handlers::page),
     },
     Route {
         method: "GET",

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::wire::ListQuery;
 use crate::api::tests::Client;
 
 #[tokio::test]
@@ -37,6 +38,25 @@ async fn templates_are_listed_and_shown() {
     let shown = client.get("/templates/base").await.json();
     assert_eq!(shown["builds"][0]["status"], "ready");
     assert_eq!(shown["templateID"], "base");
+}
+
+#[test]
+fn pages_follow_each_other() {
+    let ids = ["a", "b", "c"];
+    let query = |limit: &str, token: &str| {
+        let query = json!({"limit": limit, "nextToken": token});
+        serde_json::from_value::<ListQuery>(query)
+            .unwrap()
+            .page(&ids)
+    };
+    assert_eq!(query("2", "").unwrap(), (0..2, Some("b")));
+    assert_eq!(query("2", "b").unwrap(), (2..3, None));
+    assert_eq!(query("3", "").unwrap(), (0..3, None));
+    assert_eq!(query("1", "bb").unwrap(), (2..3, None), "b was deleted");
+    assert_eq!(query("1", "z").unwrap(), (3..3, None));
+    for (limit, token) in [("0", ""), ("101", ""), ("x", ""), ("1", "?")] {
+        assert!(query(limit, token).is_err(), "{limit} {token}");
+    }
 }
 
 #[tokio::test]

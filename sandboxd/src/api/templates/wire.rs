@@ -1,22 +1,55 @@
 //! Templates as clients see them. Pure.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::api::error::ApiError;
 use crate::moment::Moment;
 use crate::store::events::TemplateUse;
-use crate::templates::Template;
+use crate::templates::{Reference, Template};
 
-/// Query of the lists. There is one team and one page.
+/// Most templates on a page.
+const MAX_PAGE: usize = 100;
+
+/// Query of the lists. There is one team.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ListQuery {
     #[serde(rename = "teamID")]
     _team_id: Option<String>,
-    #[serde(rename = "limit")]
-    _limit: Option<u32>,
-    #[serde(rename = "nextToken")]
-    _next_token: Option<String>,
+    limit: Option<String>,
+    next_token: Option<String>,
+}
+
+impl ListQuery {
+    /// The page that the query selects of `ids`, which are in order and distinct, and what selects the next one: the last id of
+    /// this one.
+    pub fn page<'a>(&self, ids: &[&'a str]) -> Result<(Range<usize>, Option<&'a str>), ApiError> {
+        let limit = match self.limit.as_deref().map(str::parse) {
+            None => MAX_PAGE,
+            Some(Ok(limit)) if (1..=MAX_PAGE).contains(&limit) => limit,
+            Some(_) => return Err(bad("limit", "it must be a number from 1 to 100")),
+        };
+        let start = match self.next_token.as_deref().filter(|token| !token.is_empty()) {
+            None => 0,
+            Some(token) => match Reference::parse(token) {
+                Some(mark) => ids.partition_point(|id| *id <= mark.name.as_str()),
+                None => return Err(bad("nextToken", "it is not of this server")),
+            },
+        };
+        let end = ids.len().min(start + limit);
+        let last = (end < ids.len()).then(|| ids[end - 1]);
+        Ok((start..end, last))
+    }
+}
+
+fn bad(field: &'static str, why: &str) -> ApiError {
+    ApiError::Field {
+        field,
+        why: why.to_owned(),
+    }
 }
 
 /// A template in a list.

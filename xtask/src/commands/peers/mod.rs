@@ -11,13 +11,14 @@
 //! | `plan` | what is measured, in which order |
 //! | `driver/` | the only part that touches machines |
 //! | `record` | raw samples |
-//! | `stats/`, `summary`, `report` | figures out of them, pure |
+//! | `results` | the same run in the schema of all tools |
+//! | `summary`, `report` | figures out of them, pure; the statistics are those of `reports` |
 
 mod driver;
 mod plan;
 mod record;
 mod report;
-mod stats;
+mod results;
 mod summary;
 
 use std::fs::File;
@@ -101,6 +102,10 @@ struct Firecracker {
     /// Also write the figures as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// Also write the run in the schema of all tools, for `reports render`.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
 /// Runs `cargo xtask peers`.
@@ -126,6 +131,7 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
         std::fs::create_dir_all(folder)?;
     }
     signals::catch()?;
+    let started_at = jiff::Timestamp::now();
     let mut host = args.host.start(ctx, place)?;
     let words = [
         program.to_string_lossy().into_owned(),
@@ -147,6 +153,16 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n")
             .with_context(|| format!("could not write {}", path.display()))?;
+    }
+    if let Some(out) = &options.out {
+        let run = results::Run {
+            started_at,
+            ended_at: jiff::Timestamp::now(),
+            template: options.template.clone(),
+            command: std::env::args().skip(1).collect(),
+        };
+        results::write(out, &report, &records, &run)?;
+        println!("In the schema of all tools: {}", out.display());
     }
     let failed = records.iter().any(|record| {
         matches!(record, Record::Sample(sample) if matches!(sample.outcome, Outcome::Failed(_)))

@@ -5,9 +5,9 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::plan::Measure;
-use super::stats::quantile::Estimate;
-use super::stats::ratio::{RESAMPLES, Ratio, SEED};
 use super::summary::{Case, MemoryRow, Row, Summary, Versus, mib, ms};
+use reports::stats::quantile::Estimate;
+use reports::stats::ratio::{RESAMPLES, Ratio, SEED};
 
 /// Marks a figure that its samples do not support.
 const UNSUPPORTED: &str = "*";
@@ -260,7 +260,7 @@ fn signed(bytes: i64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::plan::{Arm, Slot};
     use super::super::record::{
         Block, Environment, Memory, Outcome, ProcessMemory, Record, Sample,
@@ -268,7 +268,7 @@ mod tests {
     use super::super::summary::summarize;
     use super::*;
 
-    fn records() -> Vec<Record> {
+    pub(in super::super) fn records() -> Vec<Record> {
         let slot = |round, arm| Slot {
             memory_mib: 256,
             concurrency: 2,

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::plan::{Arm, Measure};
 use super::record::{Environment, Outcome, ProcessMemory, Record, Sample};
-use super::stats::quantile::{Estimate, Quantile, at, estimate};
-use super::stats::ratio::{Comparison, RESAMPLES, Round, SEED, compare};
-use super::stats::{count, float, quantile};
+use reports::stats::quantile::{Estimate, Quantile, at, estimate};
+use reports::stats::ratio::{Comparison, RESAMPLES, Round, SEED, compare};
+use reports::stats::{count, float, quantile};
 
 /// What was done how often at once with guests of which size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

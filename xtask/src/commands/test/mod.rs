@@ -1,7 +1,7 @@
 //! `cargo xtask test`: what must hold before a change lands.
 //!
 //! ```text
-//! unit   fmt → clippy → cargo test
+//! unit   fmt → clippy → cargo test → pages in a browser
 //! e2e    host up → VMM with guests → baseline → daemon → scenarios → leaks? → daemon down → leaks? → host down
 //! ```
 //!
@@ -10,6 +10,7 @@
 pub mod leaks;
 mod tally;
 
+mod browser;
 mod e2e;
 mod guests;
 mod unit;
@@ -29,9 +30,13 @@ use tally::Tally;
 /// the lab host. It ends with a check that nothing is left behind.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only formatting, lints and unit tests.
+    /// Only formatting, lints, unit tests and the pages in a browser.
     #[arg(long, conflicts_with = "e2e")]
     unit: bool,
+
+    /// Only the pages of reports in a browser.
+    #[arg(long, conflicts_with_all = ["unit", "e2e"])]
+    browser: bool,
 
     /// Only the end-to-end part.
     #[arg(long)]
@@ -60,10 +65,13 @@ pub struct Args {
 pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
     packages::ensure(ctx)?;
     let mut tally = Tally::default();
-    if !args.e2e {
+    if !args.e2e && !args.browser {
         unit::run(ctx, &mut tally)?;
     }
-    if !args.unit {
+    if !args.e2e {
+        browser::run(ctx, &mut tally)?;
+    }
+    if !args.unit && !args.browser {
         let part = match (args.vmm, args.keyword.as_deref()) {
             (true, _) => e2e::Part::Vmm,
             (false, Some(keyword)) => e2e::Part::Keyword(keyword),

@@ -12,7 +12,7 @@ use super::machine::nanoseconds;
 use super::smaps;
 use crate::commands::peers::plan::Plan;
 use crate::commands::peers::record::Environment;
-use crate::commands::peers::stats::random::Random;
+use reports::stats::random::Random;
 
 /// Rounds of the calibration: a few milliseconds natively.
 const WORK: usize = 1_000_000;

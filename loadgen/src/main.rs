@@ -1,0 +1,5 @@
+//! The program `loadgen`.
+
+fn main() -> std::process::ExitCode {
+    loadgen::cli::main()
+}
