@@ -1,0 +1,116 @@
+//! What a person types. Exit codes: 0 fine, 1 a verdict failed, 2 the input is wrong or something could not be done.
+
+mod journal;
+mod local;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::engine::{Engine, EngineError};
+use crate::scenario::{self, LoadError};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "mock-apis",
+    version,
+    about = "Mock tool APIs that misbehave on schedule and judge how an agent behaves"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a scenario until Ctrl-C.
+    Serve(serve::Args),
+    /// Check scenario files and their contracts; each flaw with its line.
+    Validate {
+        /// The files.
+        #[arg(required = true)]
+        scenarios: Vec<PathBuf>,
+    },
+    /// Print the journal of a server at work.
+    Journal(journal::Args),
+    /// Make a server at work forget calls, callers and time.
+    Reset {
+        /// Its admin address.
+        #[arg(long, default_value = "127.0.0.1:8901")]
+        admin: std::net::SocketAddr,
+    },
+    /// Run an agent against a scenario and judge it.
+    Contract(local::Args),
+}
+
+/// Why a command ended.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The scenario.
+    #[error(transparent)]
+    Scenario(#[from] LoadError),
+    /// Its contracts.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A socket, a file or a process.
+    #[error("{0}: {1}")]
+    Io(String, std::io::Error),
+    /// The admin API.
+    #[error("the admin API at {0} does not answer as one")]
+    Admin(std::net::SocketAddr),
+    /// An option that is needed here.
+    #[error(
+        "without --local an agent would run in a sandbox, which this command cannot do yet: add --local to run it as a plain process"
+    )]
+    NotLocal,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("mock-apis: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode, CliError> {
+    match command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Validate { scenarios } => {
+            for path in &scenarios {
+                let engine = load(path)?;
+                let (services, expectations) = (
+                    engine.scenario.services.len(),
+                    engine.scenario.expectations.len(),
+                );
+                println!(
+                    "{}: {services} services, {expectations} expectations",
+                    path.display()
+                );
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Journal(args) => journal::run(args).await,
+        Command::Reset { admin } => journal::reset(admin).await,
+        Command::Contract(args) => local::run(args).await,
+    }
+}
+
+/// The scenario at `path`, with its contracts.
+fn load(path: &std::path::Path) -> Result<Engine, CliError> {
+    let folder = path.parent().unwrap_or(std::path::Path::new("."));
+    Ok(Engine::new(scenario::from_path(path)?, folder)?)
+}

@@ -1,0 +1,67 @@
+//! `mock-apis serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ipnet::IpNet;
+
+use super::CliError;
+use crate::server::{Identity, Server};
+
+/// Options.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Scenario file.
+    scenario: PathBuf,
+    /// Where requests come in; the first label of their host name is the service.
+    #[arg(long, default_value = "127.0.0.1:8900")]
+    listen: SocketAddr,
+    /// Where the admin API is. Nothing of a guest may reach it.
+    #[arg(long, default_value = "127.0.0.1:8901")]
+    admin: SocketAddr,
+    /// Header in which a trusted front names the caller.
+    #[arg(long, default_value = "x-sandbox-id")]
+    identity_header: String,
+    /// Networks of fronts whose header is believed; from elsewhere the caller is its address.
+    #[arg(long)]
+    trust_front: Vec<IpNet>,
+}
+
+/// Serves until Ctrl-C.
+pub async fn run(args: Args) -> Result<ExitCode, CliError> {
+    raise_descriptors();
+    let engine = super::load(&args.scenario)?;
+    let identity = Identity {
+        header: args.identity_header.to_ascii_lowercase(),
+        trusted: args.trust_front,
+    };
+    let server = Server::start(engine, args.listen, args.admin, identity)
+        .await
+        .map_err(|error| CliError::Io(format!("{} or {}", args.listen, args.admin), error))?;
+    println!(
+        "front http://{}  admin http://{}",
+        server.front, server.admin
+    );
+    for (name, address) in &server.services {
+        println!("{name} http://{address}");
+    }
+    tokio::signal::ctrl_c()
+        .await
+        .map_err(|error| CliError::Io("Ctrl-C".into(), error))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As many descriptors as the system allows: each hanging connection is one, and the usual soft limit is 1,024.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Refused: the limit stays, and connections beyond it wait until others end.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    );
+}

@@ -1,0 +1,228 @@
+//! The network's edge: sockets, clocks and locks around the engine and the journal.
+//!
+//! ```text
+//! accept ─► HTTP stack reads a request ─► decide (lock, short) ─► latency ─┬─► reply by the HTTP stack, connection goes on
+//!                                                                          └─► script: the connection is taken from the stack and played
+//! ```
+//!
+//! Who calls is decided by the connection. A header with a name is believed only from a front that was named as trusted.
+
+mod admin;
+mod call;
+mod play;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::engine::Engine;
+use crate::fault::Step;
+use crate::journal::{End, How, Journal, Place};
+
+/// Most connections at once; more are closed as they come.
+pub const MAX_CONNECTIONS: usize = 16_384;
+/// Largest body of a request, in bytes: 1 MiB.
+pub const MAX_BODY: usize = 1 << 20;
+/// Longest time for the headers of a request, and again for its body.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who is believed about callers.
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    /// Header with the caller's name, in small letters.
+    pub header: String,
+    /// Addresses of fronts whose header is believed.
+    pub trusted: Vec<IpNet>,
+}
+
+impl Identity {
+    /// The caller of a connection from `peer` that says it is `claimed`.
+    pub fn caller(&self, peer: IpAddr, claimed: Option<&str>) -> String {
+        let trusted = self.trusted.iter().any(|net| net.contains(&peer));
+        match claimed {
+            Some(name) if trusted && !name.is_empty() && name.len() <= 128 => name.to_owned(),
+            _ => format!("peer:{peer}"),
+        }
+    }
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Shared {
+    state: Mutex<State>,
+    identity: Identity,
+    secrets: BTreeMap<String, String>,
+    connections: Semaphore,
+    stopped: watch::Receiver<bool>,
+}
+
+/// The engine, the journal, and when they were begun.
+#[derive(Debug)]
+pub struct State {
+    /// Decides.
+    pub engine: Engine,
+    /// Remembers.
+    pub journal: Journal,
+    /// Start of the scenario's time.
+    pub started: Instant,
+    /// The same on the wall clock.
+    pub started_at: SystemTime,
+}
+
+/// A server at work; it ends when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    /// What its connections share.
+    pub shared: Arc<Shared>,
+    /// Address at which the host name decides about the service.
+    pub front: SocketAddr,
+    /// Address of each service alone.
+    pub services: BTreeMap<String, SocketAddr>,
+    /// Address of the admin API.
+    pub admin: SocketAddr,
+    stop: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Begins to serve at `front` (and at a free port of the same address for each service); the admin API is at `admin`.
+    pub async fn start(
+        engine: Engine,
+        front: SocketAddr,
+        admin: SocketAddr,
+        identity: Identity,
+    ) -> std::io::Result<Self> {
+        let names: Vec<String> = engine
+            .scenario
+            .services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect();
+        let secrets = crate::verdict::planted(&engine.scenario);
+        let (stop, stopped) = watch::channel(false);
+        let state = State {
+            engine,
+            journal: Journal::default(),
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            identity,
+            secrets,
+            connections: Semaphore::new(MAX_CONNECTIONS),
+            stopped,
+        });
+        let listener = TcpListener::bind(front).await?;
+        let front = listener.local_addr()?;
+        tokio::spawn(accept(Arc::clone(&shared), listener, None));
+        let mut services = BTreeMap::new();
+        for (index, name) in names.into_iter().enumerate() {
+            let listener = TcpListener::bind((front.ip(), 0)).await?;
+            services.insert(name, listener.local_addr()?);
+            tokio::spawn(accept(Arc::clone(&shared), listener, Some(index)));
+        }
+        let listener = TcpListener::bind(admin).await?;
+        let admin = listener.local_addr()?;
+        tokio::spawn(admin::serve(Arc::clone(&shared), listener));
+        Ok(Self {
+            shared,
+            front,
+            services,
+            admin,
+            stop,
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+    }
+}
+
+impl Shared {
+    /// The state. What is done under this lock neither waits nor panics; a poisoned one is used as it is.
+    pub fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, place: Option<Place>, how: How) {
+        if let Some(place) = place {
+            let mut state = self.lock();
+            let at_ms = millis(state.started.elapsed());
+            state.journal.end(place, End { how, at_ms });
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn accept(shared: Arc<Shared>, listener: TcpListener, service: Option<usize>) {
+    let mut stopped = shared.stopped.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let shared = Arc::clone(&shared);
+                tokio::spawn(async move {
+                    // Closed at once rather than left waiting: whoever holds thousands gets no more.
+                    if let Ok(_permit) = shared.connections.try_acquire() {
+                        connection(&shared, stream, peer, service).await;
+                    }
+                });
+            }
+            // Out of descriptors, most likely: those in use have to end first.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// A script that takes the connection, and the entry that it belongs to.
+type Script = (Vec<Step>, Option<Place>);
+
+async fn connection(
+    shared: &Arc<Shared>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: Option<usize>,
+) {
+    let _ = stream.set_nodelay(true);
+    let (scripts, mut taken) = mpsc::channel::<Script>(1);
+    let handler = {
+        let shared = Arc::clone(shared);
+        service_fn(move |request| {
+            call::handle(Arc::clone(&shared), request, peer, service, scripts.clone())
+        })
+    };
+    let mut http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(READ_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), handler);
+    let mut stopped = shared.stopped.clone();
+    let script = tokio::select! {
+        script = taken.recv() => script,
+        _ = &mut http => None,
+        _ = stopped.changed() => None,
+    };
+    if let Some((steps, place)) = script {
+        let mut stream = http.into_parts().io.into_inner();
+        let how = tokio::select! {
+            how = play::play(&mut stream, &steps) => how,
+            _ = stopped.changed() => How::Played,
+        };
+        shared.end(place, how);
+    }
+}
