@@ -22,6 +22,15 @@ async fn living(c: &Context) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_an_interrupt_no_sandbox_is_left_and_what_was_done_is_written() {
+    is_clean_after(Signal::SIGINT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_request_to_end_no_sandbox_is_left_and_what_was_done_is_written() {
+    is_clean_after(Signal::SIGTERM).await;
+}
+
+async fn is_clean_after(signal: Signal) {
     let server = BadServer::start(None).await.unwrap();
     let url = server.url();
     let file = TargetFile {
@@ -56,7 +65,7 @@ async fn after_an_interrupt_no_sandbox_is_left_and_what_was_done_is_written() {
         tokio::time::sleep(Duration::from_millis(700)).await;
     }
     let pid = Pid::from_raw(i32::try_from(program.id()).unwrap());
-    kill(pid, Signal::SIGINT).unwrap();
+    kill(pid, signal).unwrap();
     let waiting = Instant::now();
     let status = tokio::task::spawn_blocking(move || program.wait().unwrap())
         .await

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reports::folder::{self, FolderError};
 use reports::model::{Environment, Tag, Tool, Version};
 use reports::render;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{HARNESS, INTERRUPTED, NO_TARGET, RED, USAGE, command, refuse, show};
 use crate::context::{Context, Run, unique};
@@ -243,14 +244,14 @@ async fn ran(
     // What was under way is dropped; what it made is in the ledger, or carries the run's label.
     let ended = tokio::select! {
         ended = work => Some(ended),
-        _ = tokio::signal::ctrl_c() => None,
+        () = told_to_end() => None,
     };
     if ended.is_none() {
         eprintln!("interrupted; killing the sandboxes of this run (Ctrl-C again to leave them)");
     }
     let (_, left_behind) = tokio::select! {
         cleaned = run.ledger.clean(&run.target) => cleaned,
-        _ = tokio::signal::ctrl_c() => {
+        () = told_to_end() => {
             return refuse(INTERRUPTED, &format!("sandboxes with metadata {}={name} are left", crate::ledger::LABEL));
         }
     };
@@ -382,5 +383,19 @@ fn tell(bar: &ProgressBar, outcome: &Outcome) {
     if shown {
         let line = format!("{:<13} {}", outcome.status.to_string(), outcome.check);
         say(bar, &line);
+    }
+}
+
+/// Ctrl-C, or the signal that ends a program kindly.
+async fn told_to_end() {
+    let term = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut term) => drop(term.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = term => {}
     }
 }

@@ -46,6 +46,9 @@ pub enum FrontError {
     /// The target's address is none.
     #[error("`{0}` is no address")]
     Address(String),
+    /// Sandboxes are reached by TLS already, and the API is not where this version of the SDK looks for it.
+    #[error("this version of the SDK knows a domain only: its API must be at https://api.{0}")]
+    Names(String),
 }
 
 /// A running front; it ends when it is dropped.
@@ -121,6 +124,9 @@ fn routes(target: &Target, own: Option<&str>) -> Result<(Routes, String), FrontE
             let own = own.and_then(|own| own.split(':').next());
             let own = own.filter(|own| !own.is_empty()).unwrap_or(DOMAIN);
             (Upstream::One(address(url)?), own.to_owned())
+        }
+        Door::Names { scheme, domain, .. } if scheme == "https" => {
+            return Err(FrontError::Names(domain.clone()));
         }
         Door::Names { port, domain, .. } => {
             let name = domain.split(':').next().unwrap_or(domain).to_owned();
@@ -313,12 +319,15 @@ mod tests {
         assert_eq!(domain, DOMAIN);
         assert_eq!(one.of(&format!("api.{DOMAIN}")), "127.0.0.1:3000");
         assert_eq!(one.of(&format!("49983-iabc.{DOMAIN}")), "127.0.0.1:3001");
-        let (named, domain) = routes(&target(None, Some("box.example")), None).unwrap();
+        let plain = Some("http://box.example:3000");
+        let (named, domain) = routes(&target(None, plain), None).unwrap();
         assert_eq!(domain, "box.example");
         assert_eq!(
             named.of("49983-iabc.box.example"),
             "49983-iabc.box.example:3000"
         );
+        let secure = routes(&target(None, Some("box.example")), None);
+        assert!(matches!(secure, Err(FrontError::Names(_))));
     }
 
     #[tokio::test]

@@ -51,14 +51,8 @@ pub fn run(ctx: &Ctx, tally: &mut Tally) -> Result<()> {
 /// The program that makes the pages.
 fn build(ctx: &Ctx) -> Result<PathBuf> {
     let output = cargo(ctx)
-        .args([
-            "build",
-            "--locked",
-            "--package",
-            "reports",
-            "--bin",
-            "reports",
-        ])
+        // The whole workspace's features, so that what its tests compiled will do.
+        .args(["build", "--locked", "--workspace", "--bin", "reports"])
         .args(["--message-format", "json-render-diagnostics"])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
