@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::error::ApiError;
+use crate::api::fields::bad;
 use crate::lifecycle::checkpoints::AUTO;
 use crate::lifecycle::sandbox;
 use crate::moment::Moment;
@@ -97,12 +98,5 @@ impl From<&SavedCapture> for Checkpoint {
             name: row.checkpoint.clone().unwrap_or_default(),
             created_at: row.created_at,
         }
-    }
-}
-
-fn bad(field: &'static str, why: &str) -> ApiError {
-    ApiError::Field {
-        field,
-        why: why.to_owned(),
     }
 }

@@ -8,13 +8,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use crate::api::error::ApiError;
+use crate::api::fields::{bad, page_limit};
 use crate::ids::SandboxId;
 use crate::lifecycle::sandbox::View;
 use crate::moment::Moment;
 use crate::templates::Reference;
-
-/// Sandboxes on a page at most, and when nothing is said.
-const MAX_PAGE: usize = 100;
 
 /// Query of `GET /v2/sandboxes`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -90,11 +88,7 @@ impl PageQuery {
             Some("asc") => Order::Asc,
             Some(_) => return Err(bad("order", "it must be asc or desc")),
         };
-        let limit = match self.limit.as_deref().map(str::parse) {
-            None => MAX_PAGE,
-            Some(Ok(limit)) if (1..=MAX_PAGE).contains(&limit) => limit,
-            Some(_) => return Err(bad("limit", "it must be a number from 1 to 100")),
-        };
+        let limit = page_limit(self.limit.as_deref())?;
         let started_after = match self.started_after.as_deref() {
             None => None,
             Some(text) => Some(
@@ -286,13 +280,6 @@ fn unescape(text: &str) -> Option<String> {
         });
     }
     String::from_utf8(bytes).ok()
-}
-
-fn bad(field: &'static str, why: &str) -> ApiError {
-    ApiError::Field {
-        field,
-        why: why.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::error::ApiError;
+use crate::api::fields::bad;
 use crate::moment::Moment;
 use crate::store::events::Event;
 
@@ -182,12 +183,5 @@ fn limit(limit: Option<u32>) -> Result<u32, ApiError> {
         None => Ok(MAX_ENTRIES),
         Some(limit) if limit <= MAX_ENTRIES => Ok(limit),
         Some(_) => Err(bad("limit", "it must be a number from 0 to 1000")),
-    }
-}
-
-fn bad(field: &'static str, why: &str) -> ApiError {
-    ApiError::Field {
-        field,
-        why: why.to_owned(),
     }
 }

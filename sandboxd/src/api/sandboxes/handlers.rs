@@ -6,9 +6,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 
-use super::wire::{Base, CreateRequest, Sandbox, SandboxDetail, Version, reference, unknown};
+use super::wire::{Base, CreateRequest, Sandbox, SandboxDetail, Version};
 use crate::api::error::ApiError;
 use crate::api::extract::{Body, Id};
+use crate::api::fields::{template, unknown_template};
 use crate::api::timing::{Watch, timed};
 use crate::api::{App, no_content};
 use crate::ids::SandboxId;
@@ -110,7 +111,7 @@ async fn check(app: &App, request: CreateRequest, version: Version) -> Result<Sp
 
 /// The template or snapshot that a request names.
 async fn base(app: &App, name: &str) -> Result<Base, ApiError> {
-    let reference = reference(name)?;
+    let reference = template("templateID", name)?;
     if let Some(template) = app.templates.resolve(&reference) {
         return Ok(Base {
             template,
@@ -120,7 +121,7 @@ async fn base(app: &App, name: &str) -> Result<Base, ApiError> {
         });
     }
     let snapshot = crate::api::snapshot::find(app, &reference).await?;
-    snapshot.ok_or_else(|| unknown(name))
+    snapshot.ok_or_else(|| unknown_template(name))
 }
 
 fn new_id() -> Result<SandboxId, ApiError> {

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::api::checkpoints::wire::AutoCheckpoint;
 use crate::api::error::ApiError;
+use crate::api::fields::{bad, shortened};
 use crate::egress::options::{NetworkRequest, is_empty};
 use crate::egress::{Options, Verdict};
 use crate::lifecycle::create::Spec;
@@ -16,7 +17,7 @@ use crate::lifecycle::sandbox::{Network, Origin, PauseMode, View};
 use crate::lifecycle::state::OnTimeout as End;
 use crate::machine::Source;
 use crate::moment::Moment;
-use crate::templates::{Reference, Template};
+use crate::templates::Template;
 
 /// A constant that older clients expect; they append it to the sandbox id.
 pub const CLIENT_ID: &str = "6532622b";
@@ -304,7 +305,7 @@ impl CreateRequest {
         )?;
         let secure = match (version, self.secure) {
             (Version::V2, Some(false)) => {
-                return Err(field(
+                return Err(bad(
                     "secure",
                     "sandboxes of this version are always secured",
                 ));
@@ -315,7 +316,7 @@ impl CreateRequest {
         let network = self.network.unwrap_or_default();
         let options = Options::check(&network, self.allow_internet_access, default_egress)?;
         if !options.allow_public_traffic && !secure {
-            return Err(field(
+            return Err(bad(
                 "network.allowPublicTraffic",
                 "a sandbox without public traffic must be secure",
             ));
@@ -330,7 +331,7 @@ impl CreateRequest {
             .find(|name| name.is_empty() || name.contains('='))
         {
             let why = format!("`{}` cannot be the name of a variable", shortened(name));
-            return Err(field("envVars", &why));
+            return Err(bad("envVars", &why));
         }
         let wire = (network != NetworkRequest::default())
             .then(|| serde_json::to_value(&network).unwrap_or_default());
@@ -388,29 +389,16 @@ fn on_timeout(
 ) -> Result<End, ApiError> {
     match (auto_pause.unwrap_or(false), memory.unwrap_or(true)) {
         (false, true) => Ok(End::Kill),
-        (false, false) => Err(field(
+        (false, false) => Err(bad(
             "autoPauseMemory",
             "it has a meaning only with autoPause",
         )),
-        (true, false) if auto_resume => Err(field(
+        (true, false) if auto_resume => Err(bad(
             "autoPauseMemory",
             "traffic wakes only sandboxes that are paused with their memory",
         )),
         (true, memory) => Ok(End::Pause { memory }),
     }
-}
-
-/// The reference in a request.
-pub fn reference(name: &str) -> Result<Reference, ApiError> {
-    Reference::parse(name).ok_or_else(|| {
-        let why = format!("`{}` is not the name of a template", shortened(name));
-        field("templateID", &why)
-    })
-}
-
-/// A name that is not known.
-pub fn unknown(name: &str) -> ApiError {
-    ApiError::NoTemplate(shortened(name))
 }
 
 /// A number of seconds between `least` and `most`.
@@ -426,34 +414,20 @@ pub fn seconds(
         Some(Ok(seconds)) if (least..=most).contains(&seconds) => Ok(seconds),
         Some(_) => {
             let why = format!("it must be a number of seconds from {least} to {most}");
-            Err(field(name, &why))
+            Err(bad(name, &why))
         }
     }
 }
 
 fn pairs(name: &'static str, map: &BTreeMap<String, String>) -> Result<(), ApiError> {
     if map.len() > MAX_PAIRS {
-        return Err(field(
-            name,
-            &format!("it has more than {MAX_PAIRS} members"),
-        ));
+        return Err(bad(name, &format!("it has more than {MAX_PAIRS} members")));
     }
     if map
         .iter()
         .any(|(key, value)| key.contains('\0') || value.contains('\0'))
     {
-        return Err(field(name, "it holds a zero character"));
+        return Err(bad(name, "it holds a zero character"));
     }
     Ok(())
-}
-
-fn field(field: &'static str, why: &str) -> ApiError {
-    ApiError::Field {
-        field,
-        why: why.to_owned(),
-    }
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(100).collect()
 }

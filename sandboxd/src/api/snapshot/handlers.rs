@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode};
 use super::wire::{ListQuery, SnapshotInfo, SnapshotRequest};
 use crate::api::error::ApiError;
 use crate::api::extract::{Body, Id, Name, Params};
+use crate::api::fields::{shortened, template, unknown_template};
 use crate::api::sandboxes::wire::Base;
 use crate::api::timing::{Watch, timed_by};
 use crate::api::{App, no_content};
@@ -46,19 +47,15 @@ pub async fn list(
 }
 
 pub async fn remove(State(app): State<App>, Name(name): Name) -> Result<Response, ApiError> {
-    let shown: String = name.chars().take(100).collect();
-    let reference = Reference::parse(&name).ok_or_else(|| ApiError::Field {
-        field: "template",
-        why: format!("`{shown}` is not the name of a template"),
-    })?;
+    let reference = template("template", &name)?;
     if app.templates.resolve(&reference).is_some() {
         return Err(ApiError::Feature("Deleting a template that is no snapshot"));
     }
     let deleted = app.manager.delete_snapshot(&reference).await;
     deleted.map_err(|error| match error {
-        DeleteError::NotFound => ApiError::NoTemplate(shown),
+        DeleteError::NotFound => unknown_template(&name),
         DeleteError::InUse(sandbox) => ApiError::SnapshotInUse {
-            snapshot: shown,
+            snapshot: shortened(&name),
             sandbox: sandbox.to_string(),
         },
         DeleteError::Store(error) => error.into(),

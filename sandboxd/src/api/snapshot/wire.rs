@@ -6,13 +6,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::error::ApiError;
+use crate::api::fields::{bad, page_limit, shortened};
 use crate::ids::{SandboxId, SnapshotId};
 use crate::moment::Moment;
 use crate::store::captures::{Label, SavedCapture};
 use crate::templates::Reference;
-
-/// Snapshots on a page at most, and when nothing is said.
-const MAX_PAGE: usize = 100;
 
 /// Body of `POST …/snapshots`.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -106,11 +104,7 @@ impl From<&Label> for SnapshotInfo {
 impl ListQuery {
     /// The checked query.
     pub fn check(self) -> Result<Selection, ApiError> {
-        let limit = match self.limit.as_deref().map(str::parse) {
-            None => MAX_PAGE,
-            Some(Ok(limit)) if (1..=MAX_PAGE).contains(&limit) => limit,
-            Some(_) => return Err(bad("limit", "it must be a number from 1 to 100")),
-        };
+        let limit = page_limit(self.limit.as_deref())?;
         let sandbox = match self.sandbox_id.as_deref() {
             None => None,
             Some(text) => {
@@ -194,9 +188,10 @@ impl Mark {
 }
 
 fn reference(field: &'static str, text: &str) -> Result<Reference, ApiError> {
-    let shown: String = text.chars().take(100).collect();
-    let reference = Reference::parse(text)
-        .ok_or_else(|| bad(field, &format!("`{shown}` is not the name of a snapshot")))?;
+    let reference = Reference::parse(text).ok_or_else(|| {
+        let why = format!("`{}` is not the name of a snapshot", shortened(text));
+        bad(field, &why)
+    })?;
     if reference.namespace.is_some() {
         return Err(bad(
             field,
@@ -204,11 +199,4 @@ fn reference(field: &'static str, text: &str) -> Result<Reference, ApiError> {
         ));
     }
     Ok(reference)
-}
-
-fn bad(field: &'static str, why: &str) -> ApiError {
-    ApiError::Field {
-        field,
-        why: why.to_owned(),
-    }
 }

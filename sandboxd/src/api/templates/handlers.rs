@@ -10,7 +10,8 @@ use super::wire::{ListQuery, TemplateAlias, TemplateBuild, TemplateDetail, Templ
 use crate::api::App;
 use crate::api::error::ApiError;
 use crate::api::extract::{Name, Params};
-use crate::templates::{Reference, Template};
+use crate::api::fields::{template, unknown_template};
+use crate::templates::Template;
 
 pub async fn list(
     State(app): State<App>,
@@ -61,7 +62,7 @@ pub async fn show(
 }
 
 pub async fn alias(State(app): State<App>, Name(name): Name) -> Result<Response, ApiError> {
-    let reference = parse(&name)?;
+    let reference = template("template", &name)?;
     let alias = match app.templates.resolve(&reference) {
         Some(template) => TemplateAlias {
             template_id: template.id.clone(),
@@ -70,7 +71,7 @@ pub async fn alias(State(app): State<App>, Name(name): Name) -> Result<Response,
         None => TemplateAlias {
             template_id: match app.manager.snapshot_family(&reference).await? {
                 Some(family) => family.to_string(),
-                None => return Err(unknown(&name)),
+                None => return Err(unknown_template(&name)),
             },
             public: false,
         },
@@ -79,21 +80,6 @@ pub async fn alias(State(app): State<App>, Name(name): Name) -> Result<Response,
 }
 
 fn find(app: &App, name: &str) -> Result<Arc<Template>, ApiError> {
-    let template = app.templates.resolve(&parse(name)?);
-    template.ok_or_else(|| unknown(name))
-}
-
-fn parse(name: &str) -> Result<Reference, ApiError> {
-    Reference::parse(name).ok_or_else(|| ApiError::Field {
-        field: "template",
-        why: format!("`{}` is not the name of a template", shown(name)),
-    })
-}
-
-fn unknown(name: &str) -> ApiError {
-    ApiError::NoTemplate(shown(name))
-}
-
-fn shown(name: &str) -> String {
-    name.chars().take(100).collect()
+    let template = app.templates.resolve(&template("template", name)?);
+    template.ok_or_else(|| unknown_template(name))
 }

@@ -6,12 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::error::ApiError;
+use crate::api::fields::{bad, page_limit};
 use crate::moment::Moment;
 use crate::store::events::TemplateUse;
 use crate::templates::{Reference, Template};
-
-/// Most templates on a page.
-const MAX_PAGE: usize = 100;
 
 /// Query of the lists. There is one team.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -27,11 +25,7 @@ impl ListQuery {
     /// The page that the query selects of `ids`, which are in order and distinct, and what selects the next one: the last id of
     /// this one.
     pub fn page<'a>(&self, ids: &[&'a str]) -> Result<(Range<usize>, Option<&'a str>), ApiError> {
-        let limit = match self.limit.as_deref().map(str::parse) {
-            None => MAX_PAGE,
-            Some(Ok(limit)) if (1..=MAX_PAGE).contains(&limit) => limit,
-            Some(_) => return Err(bad("limit", "it must be a number from 1 to 100")),
-        };
+        let limit = page_limit(self.limit.as_deref())?;
         let start = match self.next_token.as_deref().filter(|token| !token.is_empty()) {
             None => 0,
             Some(token) => match Reference::parse(token) {
@@ -42,13 +36,6 @@ impl ListQuery {
         let end = ids.len().min(start + limit);
         let last = (end < ids.len()).then(|| ids[end - 1]);
         Ok((start..end, last))
-    }
-}
-
-fn bad(field: &'static str, why: &str) -> ApiError {
-    ApiError::Field {
-        field,
-        why: why.to_owned(),
     }
 }
 
