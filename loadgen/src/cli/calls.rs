@@ -8,11 +8,11 @@ use reports::model::load::Unit;
 use super::CliError;
 use super::cold_start::{dimensions, headings as any_headings};
 use super::options::{BoundArgs, LoadArgs, OutputArgs, TargetArgs};
+use super::stretch::{self, Series};
 use crate::e2b::Sandbox;
 use crate::pace::parse::Arrivals;
 use crate::record::collector::Heading;
-use crate::session::running::warm_up;
-use crate::session::{Extras, Running, Session, SessionError, Step};
+use crate::session::{Session, SessionError};
 use crate::work::exec::Exec;
 use crate::work::files::{Files, content};
 use crate::work::lifecycle::{Lifecycle, Step as Life};
@@ -152,7 +152,7 @@ pub async fn exec(args: ExecArgs) -> Result<ExitCode, CliError> {
         names.push(("exec_output", Unit::BytesPerSecond));
     }
     let headings = headings(&session, &arrivals, &names);
-    measure(session, work, headings, &args.load, arrivals).await
+    stretch::drive(session, work, series(headings), &args.load, arrivals).await
 }
 
 /// Runs `files`.
@@ -175,7 +175,7 @@ pub async fn files(args: FilesArgs) -> Result<ExitCode, CliError> {
         ("file_read_speed", Unit::BytesPerSecond),
     ];
     let headings = headings(&session, &arrivals, &names);
-    measure(session, work, headings, &args.load, arrivals).await
+    stretch::drive(session, work, series(headings), &args.load, arrivals).await
 }
 
 /// Runs `lifecycle`.
@@ -213,31 +213,14 @@ pub async fn lifecycle(args: LifecycleArgs) -> Result<ExitCode, CliError> {
         bounds: args.bounds,
         max_in_flight: 0,
     };
-    measure(session, work, headings, &load, arrivals).await
+    stretch::drive(session, work, series(headings), &load, arrivals).await
 }
 
-/// One stretch of load with one kind of work.
-async fn measure<W: crate::drive::Work>(
-    mut session: Session,
-    work: W,
-    headings: Vec<Heading>,
-    load: &LoadArgs,
-    arrivals: Arrivals,
-) -> Result<ExitCode, CliError> {
-    let extras = Extras {
-        warm_up: warm_up(&work, load.bounds.warm_up, &session.stop).await,
-        ..Extras::default()
-    };
-    let bounds = load.bounds_of(&arrivals);
-    let running = Running::start(&mut session, work, headings, 0, bounds.number)?;
-    let step = Step {
-        arrivals,
-        bounds,
-        max_in_flight: load.max_in_flight,
-        side: 0,
-        round: None,
-    };
-    running.drive(&step).await?;
-    let recorded = running.finish();
-    Ok(session.close(recorded, extras).await)
+/// The first of them is shown.
+fn series(headings: Vec<Heading>) -> Series {
+    Series {
+        headings,
+        headline: 0,
+        note: None,
+    }
 }

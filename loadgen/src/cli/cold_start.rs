@@ -8,11 +8,11 @@ use reports::model::load::{Clock, Unit};
 
 use super::CliError;
 use super::options::{LoadArgs, OutputArgs, TargetArgs};
+use super::stretch::{self, Series};
 use crate::pace::parse::{Arrivals, Pattern};
 use crate::record::collector::Heading;
-use crate::session::running::warm_up;
-use crate::session::{Extras, Running, Session, Step};
-use crate::work::cold_start::{ColdStart, Side};
+use crate::session::Session;
+use crate::work::cold_start::ColdStart;
 
 /// How long from nothing to a sandbox that is good for something?
 ///
@@ -170,37 +170,19 @@ pub async fn measured(
     arrivals: Arrivals,
 ) -> Result<ExitCode, CliError> {
     let (verify, clock) = (!clock.no_verify, Clock::from(clock.clock));
-    let mut session = Session::open(settings, vec![target.target()?]).await?;
-    let work = ColdStart {
-        sides: vec![Side {
-            client: session.client().clone(),
-            from: None,
-        }],
+    let session = Session::open(settings, vec![target.target()?]).await?;
+    let work = ColdStart::one(
+        session.client().clone(),
+        session.ledger().clone(),
         clock,
         verify,
-        ledgers: session.ledgers.clone(),
-    };
-    let mut extras = Extras {
-        warm_up: warm_up(&work, load.bounds.warm_up, &session.stop).await,
-        ..Extras::default()
-    };
-    if let Some(note) = super::verified(clock, verify) {
-        extras.notes.push(note);
-    }
+    );
     let state = session.settings.host.cache_state.clone();
     let dimensions = dimensions(&target.way.template, state.as_deref(), &arrivals);
-    let headings = headings(clock, "", &dimensions, &arrivals);
-    let bounds = load.bounds_of(&arrivals);
-    let headline = usize::from(clock != Clock::Accepted);
-    let running = Running::start(&mut session, work, headings, headline, bounds.number)?;
-    let step = Step {
-        arrivals,
-        bounds,
-        max_in_flight: load.max_in_flight,
-        side: 0,
-        round: None,
+    let series = Series {
+        headings: headings(clock, "", &dimensions, &arrivals),
+        headline: usize::from(clock != Clock::Accepted),
+        note: super::verified(clock, verify),
     };
-    running.drive(&step).await?;
-    let recorded = running.finish();
-    Ok(session.close(recorded, extras).await)
+    stretch::drive(session, work, series, load, arrivals).await
 }

@@ -12,6 +12,7 @@ pub mod options;
 pub mod probing;
 pub mod replay;
 pub mod soak;
+pub mod stretch;
 pub mod stub;
 pub mod sweep;
 

@@ -17,7 +17,7 @@ use crate::probe::ledger::{grown, settle};
 use crate::record::collector::Collector;
 use crate::session::running::warm_up;
 use crate::session::{Extras, Running, Session, Step};
-use crate::work::cold_start::{ColdStart, Side};
+use crate::work::cold_start::ColdStart;
 
 /// Blocks that a soak is cut into; the last third is held against the first.
 const BLOCKS: u32 = 30;
@@ -70,15 +70,12 @@ pub async fn run(args: SoakArgs) -> Result<ExitCode, CliError> {
     let probe = args.probe.probe(args.output.on_host);
     let mut session =
         Session::open(args.output.settings("soak"), vec![args.target.target()?]).await?;
-    let work = ColdStart {
-        sides: vec![Side {
-            client: session.client().clone(),
-            from: None,
-        }],
+    let work = ColdStart::one(
+        session.client().clone(),
+        session.ledger().clone(),
         clock,
         verify,
-        ledgers: session.ledgers.clone(),
-    };
+    );
     let mut extras = Extras {
         warm_up: warm_up(&work, 5, &session.stop).await,
         ..Extras::default()

@@ -26,7 +26,7 @@ use crate::pace::Bounds;
 use crate::pace::parse::{Arrivals, Pattern};
 use crate::record::{Recorded, Recorder, recorder::nanos};
 use crate::stub::{Delay, Script, Stall, Stub};
-use crate::work::cold_start::{ColdStart, Side};
+use crate::work::cold_start::ColdStart;
 
 /// Delay of the stub when it does not stand still.
 const BASE: Duration = Duration::from_millis(2);
@@ -128,15 +128,8 @@ pub async fn measured(
     );
     let recorder =
         Recorder::start(None, headings, live, stop.clone()).map_err(std::io::Error::other)?;
-    let work = ColdStart {
-        sides: vec![Side {
-            client: Client::new(target),
-            from: None,
-        }],
-        clock: Clock::Accepted,
-        verify: false,
-        ledgers: vec![Ledger::new("self-test")],
-    };
+    let ledger = Ledger::new("self-test");
+    let work = ColdStart::one(Client::new(target), ledger, Clock::Accepted, false);
     let shared = Shared::new(work, recorder.sender(), stop, Instant::now());
     let bounds = Bounds {
         number: None,

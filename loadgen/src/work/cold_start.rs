@@ -56,6 +56,18 @@ pub fn first_series(side: usize) -> usize {
 }
 
 impl ColdStart {
+    /// The work with one side, whose sandboxes come from the target's template.
+    #[must_use]
+    pub fn one(client: Client, ledger: Ledger, clock: Clock, verify: bool) -> Self {
+        let side = Side { client, from: None };
+        Self {
+            sides: vec![side],
+            clock,
+            verify,
+            ledgers: vec![ledger],
+        }
+    }
+
     /// Series whose values a whole turn gives, `kill` apart.
     fn clocks(&self, side: usize) -> Vec<usize> {
         let first = first_series(side);

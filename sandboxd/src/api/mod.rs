@@ -7,8 +7,7 @@
 //!
 //! Each resource is a folder with the same files: `mod.rs` (its routes), `wire.rs` (bodies and queries, and the pure
 //! rules about them), `handlers.rs` (from request to answer) and `tests.rs`; what their members share is in [`fields`]. The
-//! routes of all resources form one table
-//! ([`routes`]), from which both the router and the OpenAPI document are made.
+//! routes of all resources form one table ([`routes`]), from which both the router and the OpenAPI document are made.
 
 pub mod auth;
 mod checkpoints;
