@@ -1,11 +1,12 @@
 //! Ctrl-C in the middle of a run: what was done is written, and no sandbox is left.
 
+mod common;
+
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bad_server::{BadServer, KEY};
 use e2b_conformance::context::{Context, Run};
-use e2b_conformance::target::TargetFile;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -33,13 +34,7 @@ async fn after_a_request_to_end_no_sandbox_is_left_and_what_was_done_is_written(
 async fn is_clean_after(signal: Signal) {
     let server = BadServer::start(None).await.unwrap();
     let url = server.url();
-    let file = TargetFile {
-        url: Some(url.clone()),
-        api_key: Some(KEY.to_owned()),
-        sandbox_url: Some(url.clone()),
-        ..TargetFile::default()
-    };
-    let c = Context::new(Run::new(file.target().unwrap(), "watching"));
+    let c = Context::new(Run::new(common::target(&server), "watching"));
     let folder = tempfile::tempdir().unwrap();
     // The checks of kills end at once, the other one reads an idle stream for four seconds.
     let mut program = Command::new(env!("CARGO_BIN_EXE_e2b-conformance"))

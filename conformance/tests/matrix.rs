@@ -1,30 +1,23 @@
 //! The suite against the bad server: without a fault every check passes; with each of its faults a check fails.
 //! Checks that run an SDK are in `sdk.rs`.
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bad_server::{BadServer, FAULTS, KEY};
+use bad_server::{BadServer, FAULTS};
 use e2b_conformance::check::Check;
 use e2b_conformance::checks;
 use e2b_conformance::context::Run;
 use e2b_conformance::report::Status;
 use e2b_conformance::runner::{Ran, run_one};
-use e2b_conformance::target::{Target, TargetFile};
 use futures_util::{StreamExt, stream};
+
+use self::common::target;
 
 /// Servers and checks at a time; most of a run is waiting.
 const AT_ONCE: usize = 24;
-
-fn target(server: &BadServer) -> Target {
-    let file = TargetFile {
-        url: Some(server.url()),
-        api_key: Some(KEY.to_owned()),
-        sandbox_url: Some(server.url()),
-        ..TargetFile::default()
-    };
-    file.target().unwrap()
-}
 
 /// The checks on the wire.
 fn on_the_wire() -> Vec<Check> {

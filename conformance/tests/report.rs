@@ -1,28 +1,13 @@
 //! The shipped program against the bad server: reports, exit codes, clean-up, and the schema of the JSON report.
 
+mod common;
+
 use std::path::Path;
-use std::process::{Command, Output};
 
 use bad_server::{BadServer, KEY};
 use serde_json::Value;
 
-fn program(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_e2b-conformance"))
-        .args(arguments)
-        .env("E2B_API_KEY", KEY)
-        .output()
-        .unwrap()
-}
-
-fn run(server: &BadServer, more: &[&str]) -> Output {
-    let url = server.url();
-    program(&[&["run", "--url", &url, "--sandbox-url", &url], more].concat())
-}
-
-fn said(output: &Output) -> String {
-    let both = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-    String::from_utf8(both).unwrap()
-}
+use self::common::{program, run, said};
 
 /// The schema that all tools share.
 fn schema() -> jsonschema::Validator {

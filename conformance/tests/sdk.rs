@@ -4,11 +4,13 @@
 //! versions passes without a fault; that takes minutes, so it runs when `E2B_CONFORMANCE_ALL_SDKS` is set. Where an SDK
 //! cannot be installed the test says why, and fails only where `E2B_CONFORMANCE_SDKS=required`, which CI sets.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bad_server::{BadServer, KEY};
+use bad_server::BadServer;
 use e2b_conformance::check::Check;
 use e2b_conformance::context::Run;
 use e2b_conformance::report::Status;
@@ -17,18 +19,9 @@ use e2b_conformance::sdk::pins::{self, Pin};
 use e2b_conformance::sdk::scenario::Job;
 use e2b_conformance::sdk::steps::{self, STEPS};
 use e2b_conformance::sdk::{self, Shared, settings};
-use e2b_conformance::target::{Target, TargetFile};
 use futures_util::{StreamExt, stream};
 
-fn target(server: &BadServer) -> Target {
-    let file = TargetFile {
-        url: Some(server.url()),
-        api_key: Some(KEY.to_owned()),
-        sandbox_url: Some(server.url()),
-        ..TargetFile::default()
-    };
-    file.target().unwrap()
-}
+use self::common::target;
 
 /// Whether the pin can be installed here; says why not.
 async fn is_there(shared: &Shared, pin: &'static Pin) -> bool {

@@ -1,23 +1,10 @@
 //! A check that came after a set was frozen does not turn its pass red.
 
-use std::process::{Command, Output};
+mod common;
 
-use bad_server::{BadServer, KEY};
+use bad_server::BadServer;
 
-fn run(server: &BadServer, more: &[&str]) -> Output {
-    let url = server.url();
-    Command::new(env!("CARGO_BIN_EXE_e2b-conformance"))
-        .args(["run", "--url", &url, "--sandbox-url", &url])
-        .args(more)
-        .env("E2B_API_KEY", KEY)
-        .output()
-        .unwrap()
-}
-
-fn said(output: &Output) -> String {
-    let both = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-    String::from_utf8(both).unwrap()
-}
+use self::common::{run, said};
 
 const SET: &[&str] = &["--set", "2026-11-25-first-areas"];
 

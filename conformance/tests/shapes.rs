@@ -1,11 +1,12 @@
 //! The shapes of answers that the suite takes as right, as a server without fault gives them: members and types, no values.
 
+mod common;
+
 use std::sync::Arc;
 
-use bad_server::{BadServer, KEY};
+use bad_server::BadServer;
 use e2b_conformance::context::{Context, Run};
 use e2b_conformance::sandbox::Sandbox;
-use e2b_conformance::target::TargetFile;
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -41,13 +42,7 @@ fn shape(value: &Value) -> Value {
 
 async fn target() -> (BadServer, Context) {
     let server = BadServer::start(None).await.unwrap();
-    let file = TargetFile {
-        url: Some(server.url()),
-        api_key: Some(KEY.to_owned()),
-        sandbox_url: Some(server.url()),
-        ..TargetFile::default()
-    };
-    let run: Arc<Run> = Run::new(file.target().unwrap(), "shapes");
+    let run: Arc<Run> = Run::new(common::target(&server), "shapes");
     (server, Context::new(run))
 }
 

@@ -1,9 +1,11 @@
 //! The shipped program against a front that ends TLS before the bad server.
 
-use std::process::{Command, Output};
+mod common;
+
+use std::process::Output;
 use std::sync::Arc;
 
-use bad_server::{BadServer, KEY};
+use bad_server::BadServer;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -12,6 +14,8 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
+
+use self::common::{program, said};
 
 /// A TLS address whose bytes go to the bad server, and the root that signed its certificate.
 struct Front {
@@ -91,17 +95,7 @@ fn certified(names: &[&str]) -> (NamedTempFile, ServerConfig) {
 }
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_e2b-conformance"))
-        .arg("run")
-        .args(arguments)
-        .env("E2B_API_KEY", KEY)
-        .output()
-        .unwrap()
-}
-
-fn said(output: &Output) -> String {
-    let both = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-    String::from_utf8(both).unwrap()
+    program(&[&["run"], arguments].concat())
 }
 
 /// Unary calls, streams, files, host names, and an end by a cut connection.

@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::json;
 
+use super::signed::made;
 use crate::check::{Check, Stop, Verdict, equal};
 use crate::checks::proxy::shared_door;
 use crate::context::Context;
@@ -113,13 +114,7 @@ async fn key_limit(c: Context) -> Verdict {
 
 async fn without_id(c: Context) -> Verdict {
     let url = shared_door(&c)?;
-    let sandbox = c.shared().await?;
-    let token = sandbox
-        .token
-        .clone()
-        .ok_or_else(|| Stop::Untestable("the sandbox has no token".to_owned()))?;
-    let path = format!("/home/user/{}.txt", c.unique());
-    sandbox.put(&c, &path, b"signed").await?;
+    let (_, token, path) = made(&c).await?;
     let signature = signature(&path, "read", "user", &token, None);
     let query = format!(
         "/files?path={}&username=user&signature={}",

@@ -54,7 +54,7 @@ pub const CHECKS: &[Check] = &[
 ];
 
 /// A sandbox with its token, and a file in it.
-async fn made(c: &Context) -> Result<(Sandbox, String, String), Stop> {
+pub async fn made(c: &Context) -> Result<(Sandbox, String, String), Stop> {
     let sandbox = c.shared().await?;
     let token = sandbox
         .token

@@ -2,7 +2,7 @@
 
 mod apart;
 mod limits;
-mod reach;
+pub mod reach;
 
 use crate::check::Check;
 

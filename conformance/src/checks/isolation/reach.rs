@@ -41,9 +41,13 @@ pub fn wait(c: &Context) -> String {
 }
 
 /// Which of these places answer in a sandbox.
-async fn answering(c: &Context, probe: &Probe, places: &[String]) -> Result<Vec<Value>, Stop> {
-    let wait = wait(c);
-    let args: Vec<&str> = ["answering", &wait]
+async fn answering(
+    c: &Context,
+    probe: &Probe,
+    wait: &str,
+    places: &[String],
+) -> Result<Vec<Value>, Stop> {
+    let args: Vec<&str> = ["answering", wait]
         .into_iter()
         .chain(places.iter().map(String::as_str))
         .collect();
@@ -54,8 +58,9 @@ async fn answering(c: &Context, probe: &Probe, places: &[String]) -> Result<Vec<
         .ok_or_else(|| Stop::Harness("the probe gave no list".to_owned()))
 }
 
-async fn nothing(c: &Context, probe: &Probe, places: &[String]) -> Verdict {
-    let found = answering(c, probe, places).await?;
+/// None of these places answers in a sandbox within `wait` seconds.
+pub async fn nothing(c: &Context, probe: &Probe, wait: &str, places: &[String]) -> Verdict {
+    let found = answering(c, probe, wait, places).await?;
     expect(
         found.is_empty(),
         format!("no answer from {}", places.join(", ")),
@@ -74,13 +79,13 @@ async fn neighbour(c: Context) -> Verdict {
         return Ok(());
     }
     let place = vec![format!("{address}:{port}")];
-    if answering(&c, &one, &place).await?.is_empty() {
+    if answering(&c, &one, &wait(&c), &place).await?.is_empty() {
         return Err(Stop::Untestable(format!(
             "the echo server does not answer at the sandbox's own address {address}"
         )));
     }
     let other = Probe::fresh(&c, open).await?;
-    let verdict = nothing(&c, &other, &place).await;
+    let verdict = nothing(&c, &other, &wait(&c), &place).await;
     drop(process);
     verdict
 }
@@ -88,7 +93,7 @@ async fn neighbour(c: Context) -> Verdict {
 async fn metadata(c: Context) -> Verdict {
     let probe = Probe::fresh(&c, json!({ "allow_internet_access": true })).await?;
     let places = ["169.254.169.254:80", "169.254.170.2:80"].map(str::to_owned);
-    nothing(&c, &probe, &places).await
+    nothing(&c, &probe, &wait(&c), &places).await
 }
 
 async fn host(c: Context) -> Verdict {
@@ -104,7 +109,7 @@ async fn host(c: Context) -> Verdict {
             }
         }
     }
-    nothing(&c, &probe, &places).await
+    nothing(&c, &probe, &wait(&c), &places).await
 }
 
 async fn source(c: Context) -> Verdict {

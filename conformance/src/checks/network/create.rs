@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{ALL, closed, opened, reached, sandbox, wait};
-use crate::check::{Check, Stop, Verdict, expect};
+use crate::check::{Check, Stop, Verdict};
+use crate::checks::isolation::reach::nothing;
 use crate::context::Context;
 use crate::probe::Probe;
 use crate::wire::reply::text;
@@ -105,21 +106,6 @@ async fn asking(c: &Context, ranges: Value) -> Result<Option<Probe>, Stop> {
     Ok(Some(Probe::put(c, sandbox).await?))
 }
 
-/// None of these places answers.
-async fn silent(c: &Context, probe: &Probe, places: &[String]) -> Verdict {
-    let wait = wait(c);
-    let args: Vec<&str> = ["answering", &wait]
-        .into_iter()
-        .chain(places.iter().map(String::as_str))
-        .collect();
-    let seen = probe.ask(c, &args).await?;
-    expect(
-        seen["answering"] == json!([]),
-        format!("no answer from {}", places.join(", ")),
-        format!("answers from {}", seen["answering"]),
-    )
-}
-
 async fn private_ranges(c: Context) -> Verdict {
     let ranges = json!([
         "10.0.0.0/8",
@@ -146,12 +132,12 @@ async fn private_ranges(c: Context) -> Verdict {
             }
         }
     }
-    silent(&c, &probe, &places).await
+    nothing(&c, &probe, &wait(&c), &places).await
 }
 
 async fn metadata(c: Context) -> Verdict {
     let Some(probe) = asking(&c, json!(["169.254.0.0/16", "169.254.169.254"])).await? else {
         return Ok(());
     };
-    silent(&c, &probe, &["169.254.169.254:80".to_owned()]).await
+    nothing(&c, &probe, &wait(&c), &["169.254.169.254:80".to_owned()]).await
 }

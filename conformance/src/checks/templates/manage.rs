@@ -291,14 +291,20 @@ async fn tag(c: Context) -> Verdict {
     equal("buildID", &body["buildID"], &json!(built.build))
 }
 
-async fn untag(c: Context) -> Verdict {
-    let built = shared(&c).await?;
+/// A template with a tag besides the default one.
+async fn with_tag(c: &Context) -> Result<(Built, String), Stop> {
+    let built = shared(c).await?;
     let name = unique();
     let blocked = |stop: Stop| stop.blocks("a tag could not be set");
-    tagged(&c, &built, &name)
+    tagged(c, &built, &name)
         .await?
         .one_of(&[200, 201])
         .map_err(blocked)?;
+    Ok((built, name))
+}
+
+async fn untag(c: Context) -> Verdict {
+    let (built, name) = with_tag(&c).await?;
     untagged(&c, &built, &name).await?.status(204)?;
     let left = listed(&c, &built).await?;
     expect(
@@ -315,13 +321,7 @@ async fn untag_default(c: Context) -> Verdict {
 }
 
 async fn tags(c: Context) -> Verdict {
-    let built = shared(&c).await?;
-    let name = unique();
-    let blocked = |stop: Stop| stop.blocks("a tag could not be set");
-    tagged(&c, &built, &name)
-        .await?
-        .one_of(&[200, 201])
-        .map_err(blocked)?;
+    let (built, name) = with_tag(&c).await?;
     let there = listed(&c, &built).await?;
     for wanted in ["default", &name] {
         let pair = (wanted.to_owned(), built.build.clone());
