@@ -164,16 +164,17 @@ fn arrangements(sides: &Sides) -> f64 {
     }
 }
 
+/// New against base, round by round.
+fn differences(sides: &Sides) -> Vec<f64> {
+    let rounds = sides.new.iter().zip(&sides.base);
+    rounds.map(|(new, base)| new - base).collect()
+}
+
 fn permuted(sides: &Sides, seen: f64, resamples: usize, random: &mut Random) -> f64 {
     // A hair less than seen counts as seen: the same numbers summed up another way must not.
     let bound = seen - 1e-12 * seen.abs().max(1.0);
     let mut as_bad = 0;
-    let differences: Vec<f64> = sides
-        .new
-        .iter()
-        .zip(&sides.base)
-        .map(|(new, base)| new - base)
-        .collect();
+    let differences = differences(sides);
     let mut pool: Vec<f64> = sides.base.iter().chain(&sides.new).copied().collect();
     let new = sides.new.len();
     let total = mean(&pool) * count(pool.len());
@@ -200,12 +201,7 @@ fn permuted(sides: &Sides, seen: f64, resamples: usize, random: &mut Random) -> 
 /// Interval of 95 % by bootstrap-t: rounds are drawn again with replacement, and each drawn difference is measured in its own
 /// standard errors. With few rounds and now and then a stall the plain percentiles would be too narrow.
 fn interval(sides: &Sides, resamples: usize, random: &mut Random) -> (f64, f64) {
-    let differences: Vec<f64> = sides
-        .new
-        .iter()
-        .zip(&sides.base)
-        .map(|(new, base)| new - base)
-        .collect();
+    let differences = differences(sides);
     let groups: Vec<&[f64]> = match sides.paired {
         true => Vec::from([differences.as_slice()]),
         false => Vec::from([sides.new.as_slice(), sides.base.as_slice()]),

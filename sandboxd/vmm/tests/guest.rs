@@ -147,10 +147,7 @@ fn a_guest_goes_on_in_another_process_as_often_as_one_likes() {
         args.verify = round == 0;
         args.record = round == 1;
         if round > 0 {
-            let mut config = clone.config(&artifacts, "");
-            config.vcpus = 1;
-            let shape = Op::Prepare(Box::new(Shape::of(&config)));
-            control.call::<Ready>(shape).expect("it is prepared");
+            clone.prepare(&artifacts, &mut control);
         }
         if round > 3 {
             let stage = Op::Stage(Box::new(StageArgs { dir: dir.clone() }));
@@ -301,10 +298,7 @@ fn what_was_staged_is_used_only_for_its_own_snapshot() {
     ] {
         let clone = Guest::start();
         let mut control = clone.client();
-        let mut config = clone.config(&artifacts, "");
-        config.vcpus = 1;
-        let shape = Op::Prepare(Box::new(Shape::of(&config)));
-        control.call::<Ready>(shape).expect("it is prepared");
+        clone.prepare(&artifacts, &mut control);
         let stage = |name: &str| Op::Stage(Box::new(StageArgs { dir: path(name) }));
         let missing = control.call::<Ready>(stage("none"));
         assert!(

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use vmm::config::{DiskConfig, MachineConfig, SerialConfig, VsockConfig};
 use vmm::control::{
-    Booted, Client, DiskOverride, Op, RestoreArgs, SnapshotArgs, Snapshotted, Stats,
+    Booted, Client, DiskOverride, Op, Ready, RestoreArgs, SnapshotArgs, Snapshotted, Stats,
 };
+use vmm::machine::Shape;
 use vmm::snapshot::Kind;
 
 /// How long anything may take: emulated hosts are slow.
@@ -136,6 +137,14 @@ impl Guest {
             rng: true,
             balloon: true,
         }
+    }
+
+    /// Makes the machine of one virtual CPU ready for a snapshot of such a machine.
+    pub fn prepare(&self, artifacts: &Artifacts, control: &mut Client) {
+        let mut config = self.config(artifacts, "");
+        config.vcpus = 1;
+        let shape = Op::Prepare(Box::new(Shape::of(&config)));
+        control.call::<Ready>(shape).expect("it is prepared");
     }
 
     /// What a clone of the snapshot in `dir` has of its own.

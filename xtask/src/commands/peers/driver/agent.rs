@@ -125,6 +125,16 @@ fn read_line(stream: &mut BufReader<UnixStream>, most: usize) -> Result<Vec<u8>>
     Ok(line)
 }
 
+/// All that comes before a snapshot: waits for the agent, configures the guest and warms it.
+///
+/// # Errors
+/// When the agent does not answer, or refuses.
+pub fn bring_up(socket: &Path, session: &Session, depth: Depth) -> Result<()> {
+    first_answer(socket)?;
+    configure(socket, session)?;
+    warm_up(socket, depth)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;

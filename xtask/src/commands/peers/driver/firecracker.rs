@@ -75,9 +75,7 @@ impl Template {
         for (path, body) in calls {
             machine.api.call("PUT", &path, &body)?;
         }
-        agent::first_answer(&machine.vsock)?;
-        agent::configure(&machine.vsock, &plan.session)?;
-        agent::warm_up(&machine.vsock, Depth::Template)?;
+        agent::bring_up(&machine.vsock, &plan.session, Depth::Template)?;
         let dir = base.join(format!("firecracker-{memory_mib}"));
         machine.pause()?;
         machine.snapshot(Kind::Full, &dir)?;

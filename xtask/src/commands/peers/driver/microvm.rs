@@ -51,17 +51,13 @@ impl Template {
             shape: Shape::of(&config),
         };
         vm.control.call::<Booted>(Op::Boot(Box::new(config)))?;
-        agent::first_answer(&vm.vsock)?;
-        agent::configure(&vm.vsock, &plan.session)?;
-        agent::warm_up(&vm.vsock, Depth::Template)?;
+        agent::bring_up(&vm.vsock, &plan.session, Depth::Template)?;
         vm.pause()?;
         vm.snapshot(Kind::Full, &dir)?;
         drop(vm);
         let mut clone = Vm::spawn(&plan.microvm, Folder::new(base)?, &dir, &mut Laps::start())?;
         clone.restore(true, &mut Laps::start())?;
-        agent::first_answer(&clone.vsock)?;
-        agent::configure(&clone.vsock, &plan.session)?;
-        agent::warm_up(&clone.vsock, Depth::FirstCall)?;
+        agent::bring_up(&clone.vsock, &plan.session, Depth::FirstCall)?;
         clone.control.call::<Recorded>(Op::Record)?;
         Ok(template)
     }
