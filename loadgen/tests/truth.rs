@@ -217,7 +217,7 @@ fn arrivals_that_find_no_room_are_dropped_and_counted() {
 }
 
 #[test]
-fn a_build_that_is_a_fifth_slower_is_found_and_the_same_one_is_not() {
+fn a_build_that_is_a_third_slower_is_found_and_the_same_one_is_not() {
     let build = |ms: u64, seed| {
         stub(Script {
             create: Delay::LogNormal(Duration::from_millis(ms), 0.2),
