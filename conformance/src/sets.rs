@@ -14,10 +14,16 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 /// The files, oldest first.
-const FILES: &[(&str, &str)] = &[(
-    "2026-11-25-first-areas",
-    include_str!("../sets/2026-11-25-first-areas.toml"),
-)];
+const FILES: &[(&str, &str)] = &[
+    (
+        "2026-11-25-first-areas",
+        include_str!("../sets/2026-11-25-first-areas.toml"),
+    ),
+    (
+        "2026-11-25-all-areas",
+        include_str!("../sets/2026-11-25-all-areas.toml"),
+    ),
+];
 
 /// One set.
 #[derive(Clone, Debug, PartialEq, Eq)]

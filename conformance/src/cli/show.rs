@@ -1,5 +1,7 @@
 //! Commands that only show: list, explain, trace, diff.
 
+use std::fmt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,6 +11,24 @@ use crate::reports::diff;
 use crate::requirements::{List, Requirement};
 use crate::sdk::{self, pins::Address};
 use crate::trace::markdown;
+
+/// As `println!`, but a reader that has seen enough (`… | head`) ends the program without a complaint.
+macro_rules! say {
+    ($($words:tt)*) => { line(format_args!($($words)*)) };
+}
+
+/// Exit status of a program that a closed pipe ended, as shells count it: 128 + SIGPIPE.
+const PIPE_CLOSED: i32 = 141;
+
+fn line(words: fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(io::stdout(), "{words}") {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            std::process::exit(PIPE_CLOSED);
+        }
+        eprintln!("e2b-conformance: standard output cannot be written: {error}");
+        std::process::exit(HARNESS.into());
+    }
+}
 
 /// Arguments of `list`.
 #[derive(Debug, clap::Args)]
@@ -53,7 +73,7 @@ pub fn list(list: &List, args: &ListArgs) -> ExitCode {
         } else {
             "  (not in --quick)"
         };
-        println!(
+        say!(
             "{:<44} {:<6} {}{slow}",
             check.id,
             list.level(check.id).to_string(),
@@ -69,7 +89,7 @@ fn sets(list: &List) -> ExitCode {
         Err(error) => refuse(HARNESS, &error.to_string()),
         Ok(sets) => {
             for set in sets {
-                println!(
+                say!(
                     "{:<32} {:>4} checks  {}",
                     set.name,
                     set.checks.len(),
@@ -92,15 +112,15 @@ pub fn unknown_area(list: &List, wanted: &str) -> String {
 
 pub fn explain(list: &List, args: &ExplainArgs) -> ExitCode {
     if let Some(check) = list.checks.iter().find(|check| check.id == args.id) {
-        println!(
+        say!(
             "{} ({})\n  {}\n",
             check.id,
             list.level(check.id),
             check.title
         );
         if let Some((pin, step)) = sdk::steps::find(check.id) {
-            println!("with {}: {}, {}", pin.name, pin.versions(), pin.why);
-            println!(
+            say!("with {}: {}, {}", pin.name, pin.versions(), pin.why);
+            say!(
                 "it reads {}",
                 match pin.address {
                     Address::Urls => "E2B_API_URL, E2B_SANDBOX_URL, E2B_DOMAIN, E2B_API_KEY",
@@ -108,11 +128,11 @@ pub fn explain(list: &List, args: &ExplainArgs) -> ExitCode {
                         "only E2B_DOMAIN and E2B_API_KEY, and speaks https; a TLS front is put before the target",
                 }
             );
-            println!("step `{}` of the scenario `{}`\n", step.name, step.topic);
+            say!("step `{}` of the scenario `{}`\n", step.name, step.topic);
         }
-        println!("covers:");
+        say!("covers:");
         list.covered_by(check.id).into_iter().for_each(requirement);
-        println!(
+        say!(
             "\nits negative tests: the bad server with {}",
             check.faults.join(", ")
         );
@@ -121,8 +141,8 @@ pub fn explain(list: &List, args: &ExplainArgs) -> ExitCode {
     if let Some(one) = list.requirements().find(|one| one.id == args.id) {
         requirement(one);
         match &one.uncovered {
-            Some(why) => println!("  no check covers it: {why}"),
-            None => println!("  covered by: {}", one.checks.join(", ")),
+            Some(why) => say!("  no check covers it: {why}"),
+            None => say!("  covered by: {}", one.checks.join(", ")),
         }
         return ExitCode::SUCCESS;
     }
@@ -136,14 +156,14 @@ pub fn explain(list: &List, args: &ExplainArgs) -> ExitCode {
 }
 
 fn requirement(one: &Requirement) {
-    println!(
+    say!(
         "  {} {}\n    {}\n    source: {}",
         one.id, one.level, one.text, one.source
     );
 }
 
 pub fn trace(list: &List) -> ExitCode {
-    print!("{}", markdown(list));
+    say!("{}", markdown(list).trim_end_matches('\n'));
     ExitCode::SUCCESS
 }
 
@@ -153,7 +173,7 @@ pub fn diff(args: &DiffArgs) -> ExitCode {
         Err(why) => refuse(USAGE, &why),
         Ok((before, after)) => {
             let (text, worse) = diff::diff(&before, &after);
-            print!("{text}");
+            say!("{}", text.trim_end_matches('\n'));
             if worse > 0 {
                 ExitCode::from(RED)
             } else {

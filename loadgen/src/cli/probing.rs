@@ -22,7 +22,7 @@ pub struct ProbeArgs {
     remote_probe: Option<String>,
 
     /// A command that runs `loadgen probe` on the server's machine, as in "ssh host loadgen probe"; split at blanks.
-    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["on_host", "remote_probe"])]
+    #[arg(long, value_name = "COMMAND", env = "LOADGEN_PROBE_COMMAND", conflicts_with_all = ["on_host", "remote_probe"])]
     probe_command: Option<String>,
 
     /// Name of the processes that hold sandboxes.

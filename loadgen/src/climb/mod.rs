@@ -27,6 +27,8 @@ use self::rows::{Answers, row};
 const AT_ONCE: usize = 8;
 /// Sandboxes that are asked what their guests use.
 const ASKED: usize = 5;
+/// Most sandboxes between two looks at the host's memory.
+const MOST_UNLOOKED: u64 = 32;
 
 /// The climb.
 #[derive(Debug)]
@@ -70,6 +72,16 @@ fn stopped(reason: StopReason, detail: impl Into<String>) -> Stopped {
     }
 }
 
+/// How many sandboxes can be made until memory is looked at again, at least one; `None` when there is too little for one.
+///
+/// A reading costs the host as much as it has processes. As long as all the memory of so many guests, were they to use it
+/// at once, would be there, none is needed.
+fn safe(available: u64, keep_free: u64, guest: Option<u64>) -> Option<u64> {
+    let room = available.checked_sub(keep_free)?;
+    let guests = guest.map_or(0, |guest| room / guest.max(1));
+    Some(guests.clamp(1, MOST_UNLOOKED))
+}
+
 impl Climb {
     /// Climbs; `steps` rise.
     ///
@@ -109,19 +121,24 @@ impl Climb {
 
     /// Makes sandboxes up to a number; gives why it could not.
     async fn make(&mut self, number: usize) -> Result<Option<Stopped>, ProbeError> {
+        let mut unlooked = 0;
         while self.alive.len() < number {
             if let Some(why) = self.stop.why() {
                 return Ok(Some(stopped(StopReason::Cut, why.to_string())));
             }
-            let available = self.probe.read(None).await?.available_bytes;
-            if available < self.keep_free {
-                let told = format!(
-                    "{} MiB are available, {} are to stay",
-                    available >> 20,
-                    self.keep_free >> 20
-                );
-                return Ok(Some(stopped(StopReason::Memory, told)));
+            if unlooked == 0 {
+                let available = self.probe.read(None).await?.available_bytes;
+                let Some(safe) = safe(available, self.keep_free, self.guest_bytes) else {
+                    let told = format!(
+                        "{} MiB are available, {} are to stay",
+                        available >> 20,
+                        self.keep_free >> 20
+                    );
+                    return Ok(Some(stopped(StopReason::Memory, told)));
+                };
+                unlooked = safe;
             }
+            unlooked -= 1;
             if let Some(stop) = self.one().await {
                 return Ok(Some(stop));
             }
@@ -251,5 +268,27 @@ impl Climb {
             failed += u64::from(!ended.is_ok_and(|ended| ended.exit == 0));
         }
         failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{MOST_UNLOOKED, safe};
+
+    proptest! {
+        #[test]
+        fn guests_that_are_made_unlooked_fit_if_they_use_all_their_memory(
+            available in 0u64..1 << 40, keep in 0u64..1 << 40, guest in prop::option::of(0u64..1 << 34),
+        ) {
+            match safe(available, keep, guest) {
+                None => prop_assert!(available < keep),
+                Some(number) => {
+                    prop_assert!((1..=MOST_UNLOOKED).contains(&number));
+                    prop_assert!(number == 1 || number * guest.unwrap_or(u64::MAX) <= available - keep);
+                }
+            }
+        }
     }
 }

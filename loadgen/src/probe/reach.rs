@@ -8,8 +8,8 @@ use tokio::net::TcpStream;
 
 use super::reading::{Question, Reading, here};
 
-/// The longest that a reading may take: smaps of hundreds of processes take their time.
-const LIMIT: Duration = Duration::from_secs(120);
+/// The longest that a reading may take: smaps of thousands of processes take their time.
+const LIMIT: Duration = Duration::from_secs(900);
 /// Longest reading that is taken.
 const MAX_READING: u64 = 1 << 20;
 

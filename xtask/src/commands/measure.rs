@@ -1,4 +1,4 @@
-//! `cargo xtask measure`: figures of a daemon brought up for them, with the official Python SDK as its client.
+//! `cargo xtask measure`: figures of a daemon brought up for them, with the official Python SDK or any program as its client.
 //!
 //! Nothing here asserts a time. Samples, histograms and the host's readings go to a folder; a failure or a leak is told and
 //! makes the exit status bad.
@@ -19,7 +19,7 @@ use crate::sdks::Sdks;
 use crate::{script, signals};
 
 /// The longest that one measurement may take. A lab is slow.
-const LIMIT: Duration = Duration::from_secs(60 * 60);
+const LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Measure a daemon brought up for it: latencies of creates, what clones share, how many sandboxes fit.
 #[derive(Debug, clap::Args)]
@@ -89,7 +89,39 @@ enum What {
         #[arg(long, default_value_t = 256)]
         memory_mib: u32,
     },
+    /// A program of yours, run here with the variables that point E2B's SDKs, `loadgen` and `e2b-conformance` at the daemon.
+    #[command(
+        after_help = "Example:\n  cargo xtask measure run --sandboxes 3000 -- target/release/loadgen density --out target/density"
+    )]
+    Run {
+        /// Most sandboxes at once; how much memory they are promised together is not limited then.
+        #[arg(long, value_name = "NUMBER")]
+        sandboxes: Option<u32>,
+        /// Serve this template alone, with other memory.
+        #[arg(long, default_value = "base")]
+        template: String,
+        /// Memory of each, in MiB.
+        #[arg(long, value_name = "MIB")]
+        memory_mib: Option<u32>,
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
 }
+
+/// Flags of a daemon that holds so many sandboxes: how much of the memory that was promised is used is what gets measured.
+fn crowd(number: u32, memory_mib: u32) -> [String; 2] {
+    [
+        format!("--max-sandboxes={}", number + 8),
+        format!(
+            "--memory-limit-mib={}",
+            u64::from(number + 8) * u64::from(memory_mib + 128)
+        ),
+    ]
+}
+
+/// Memory of a guest, in MiB, where it is not known: only what may be promised depends on it.
+const UNKNOWN_MIB: u32 = 8_192;
 
 /// Runs `cargo xtask measure`.
 ///
@@ -128,30 +160,43 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
             memory_mib,
         } => {
             parts.templates = resized(&parts, template, *memory_mib, &out)?;
-            // Promised is not used: how much really is, is what this measures.
-            flags.extend([
-                format!("--max-sandboxes={}", number + 8),
-                format!(
-                    "--memory-limit-mib={}",
-                    u64::from(number + 8) * u64::from(memory_mib + 128)
-                ),
-                "--metrics-interval-seconds=0".to_owned(),
-            ]);
+            flags.extend(crowd(*number, *memory_mib));
+            flags.push("--metrics-interval-seconds=0".to_owned());
             let mut words = common(*number, template);
             words.extend(["--memory-mib".to_owned(), memory_mib.to_string()]);
             ("density", words)
         }
+        What::Run {
+            sandboxes,
+            template,
+            memory_mib,
+            command,
+        } => {
+            if let Some(memory_mib) = memory_mib {
+                parts.templates = resized(&parts, template, *memory_mib, &out)?;
+            }
+            if let Some(sandboxes) = sandboxes {
+                flags.extend(crowd(*sandboxes, memory_mib.unwrap_or(UNKNOWN_MIB)));
+            }
+            ("", command.clone())
+        }
     };
-    let folder = out.join(name);
-    words.extend(["--out".to_owned(), text(&folder)]);
+    let scripts = ctx.workspace.join("tests/measure");
+    let command = if name.is_empty() {
+        CommandLine::new(words)
+    } else {
+        let program = text(&scripts.join(format!("{name}.py")));
+        words.extend(["--out".to_owned(), text(&out.join(name))]);
+        CommandLine::new([text(&sdks.python), program].into_iter().chain(words)).cwd(&scripts)
+    };
     signals::catch()?;
     let host = args.host.start(ctx, place)?;
     let mut daemon = Daemon::start_with(ctx, &parts, host, None, &flags)?;
     let idle = Inventory::take(daemon.host(), daemon.folders())?;
-    let scripts = ctx.workspace.join("tests/measure");
-    let program = text(&scripts.join(format!("{name}.py")));
-    let command = CommandLine::new([text(&sdks.python), program].into_iter().chain(words));
-    let command = script::pointed(command.cwd(&scripts), &daemon, &sdks)?;
+    let mut command = script::pointed(command, &daemon, &sdks)?;
+    if let What::Run { command: given, .. } = &args.what {
+        command = command.env("LOADGEN_PROBE_COMMAND", probe(&daemon, given)?);
+    }
     let exit = script::run(&mut daemon, &command, Output::inherit(), LIMIT)?;
     let folders = daemon.folders().clone();
     let left = leaks::settle(daemon.host(), &folders, &idle)?;
@@ -164,6 +209,18 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
     drop(daemon.stop()?);
     let good = exit.success() && left.is_empty();
     Ok(ExitCode::from(u8::from(!good)))
+}
+
+/// The command by which `loadgen`, if that is what runs, reads the daemon's host.
+fn probe(daemon: &Daemon, command: &[String]) -> Result<String> {
+    let given = command.first().map_or("loadgen", String::as_str);
+    let program = match given.contains('/') {
+        true => text(&std::path::absolute(given)?),
+        false => given.to_owned(),
+    };
+    let mut words = daemon.host().prefix()?;
+    words.extend([program, "probe".to_owned()]);
+    Ok(words.join(" "))
 }
 
 /// A folder of templates with one alone, of another size.
