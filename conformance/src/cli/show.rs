@@ -158,7 +158,10 @@ pub fn explain(list: &List, args: &ExplainArgs) -> ExitCode {
 fn requirement(one: &Requirement) {
     say!(
         "  {} {}\n    {}\n    source: {}",
-        one.id, one.level, one.text, one.source
+        one.id,
+        one.level,
+        one.text,
+        one.source
     );
 }
 

@@ -18,6 +18,9 @@ use crate::pace::parse::Arrivals;
 use crate::probe::ledger::{grown, settle};
 use crate::session::{Extras, Session};
 
+/// Life of a sandbox that has to be there until the last one is, in seconds: the longest that E2B's own hosts give to all.
+const LONG: u32 = 3_600;
+
 /// How many sandboxes fit, and what does each cost the host?
 ///
 /// Steps up live sandboxes until one is refused, one does not answer in time, or memory runs short; at each step every sandbox
@@ -77,6 +80,7 @@ pub async fn run(args: DensityArgs) -> Result<ExitCode, CliError> {
         .ok_or(CliError::NoProbe)?;
     let mut target = args.target.target()?;
     target.limits.call = args.bound;
+    target.limits.sandbox_seconds = args.target.way.sandbox_seconds.unwrap_or(LONG);
     let mut session = Session::open(args.output.settings("density"), vec![target]).await?;
     let before = probe.read(None).await?;
     session.settings.host.probed = Some(before.machine.clone());

@@ -63,10 +63,13 @@ pub struct Way {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub call_timeout: Duration,
 
-    /// Life that a sandbox is given, should nobody be left to kill it.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    pub sandbox_seconds: u32,
+    /// Life that a sandbox is given, should nobody be left to kill it [default: 300; `density` 3600].
+    #[arg(long, value_name = "SECONDS")]
+    pub sandbox_seconds: Option<u32>,
 }
+
+/// Life of a sandbox that is used once, in seconds.
+const BRIEF: u32 = 300;
 
 impl TargetArgs {
     /// The target.
@@ -93,7 +96,7 @@ impl Way {
         let limits = Limits {
             life: self.life_timeout,
             call: self.call_timeout,
-            sandbox_seconds: self.sandbox_seconds,
+            sandbox_seconds: self.sandbox_seconds.unwrap_or(BRIEF),
         };
         Target::new(
             url,
