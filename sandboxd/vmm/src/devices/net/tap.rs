@@ -7,11 +7,17 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::NetError;
 use super::frame::HEADER;
+
+/// How long an interface may be busy: far longer than an exec takes, far shorter than a client waits.
+const BUSY_LIMIT: Duration = Duration::from_secs(1);
+/// Pause between two attempts.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
 const TUN_F_CSUM: u32 = 1;
 const TUN_F_TSO4: u32 = 2;
@@ -70,8 +76,26 @@ impl Tap {
             .custom_flags(libc::O_NONBLOCK)
             .open("/dev/net/tun")
             .map_err(failed)?;
-        attach(&file, &mut request).map_err(failed)?;
+        while_busy(|| attach(&file, &mut request)).map_err(failed)?;
         Ok(Self { file, mtu })
+    }
+}
+
+/// Tries again for a while as long as it is busy.
+///
+/// Whoever made the interface has closed it before its name was given away, but a process that was being started meanwhile
+/// holds a copy of the descriptor until its exec (fork(2), "close-on-exec" in open(2)).
+fn while_busy(mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        match attempt() {
+            Err(why)
+                if why.kind() == io::ErrorKind::ResourceBusy && began.elapsed() < BUSY_LIMIT =>
+            {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            ended => return ended,
+        }
     }
 }
 
@@ -179,6 +203,26 @@ mod tests {
         let name = "sbx-none-here";
         assert!(matches!(Tap::open(name), Err(NetError::Missing(_))));
         assert!(matches!(Tap::open(name), Err(NetError::Missing(_))));
+    }
+
+    #[test]
+    fn an_interface_that_is_soon_free_is_waited_for_and_other_refusals_are_not() {
+        let mut answers = vec![Ok(()), busy(), busy()];
+        while_busy(|| answers.pop().unwrap()).unwrap();
+        assert!(answers.is_empty());
+        let mut asked = 0;
+        let refused = while_busy(|| {
+            asked += 1;
+            Err(io::ErrorKind::PermissionDenied.into())
+        });
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(asked, 1);
+        let stays = while_busy(busy).unwrap_err();
+        assert_eq!(stays.kind(), io::ErrorKind::ResourceBusy);
+    }
+
+    fn busy() -> io::Result<()> {
+        Err(io::Error::from_raw_os_error(libc::EBUSY))
     }
 
     #[test]
