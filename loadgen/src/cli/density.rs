@@ -128,6 +128,8 @@ pub async fn run(args: DensityArgs) -> Result<ExitCode, CliError> {
         cleaned.killed,
         killing.elapsed().as_secs_f64()
     );
+    // Its connections would count as descriptors that the daemon has more than before.
+    session.client().rest();
     let after = settle(&probe, &before, args.probe.settle).await?;
     let (leaks, some) = grown(&before, peak.as_ref(), &after);
     let silent = rows.iter().any(|row| row.silent > 0);

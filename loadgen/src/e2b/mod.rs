@@ -44,4 +44,9 @@ impl Client {
             pool: Arc::default(),
         }
     }
+
+    /// Closes the connections that nothing is using.
+    pub fn rest(&self) {
+        self.pool.forget_all();
+    }
 }

@@ -87,6 +87,12 @@ impl Pool {
         idle.remove(origin);
     }
 
+    /// Closes everything that is idle.
+    pub fn forget_all(&self) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.clear();
+    }
+
     /// Sends and reads the reply to its end.
     ///
     /// # Errors
