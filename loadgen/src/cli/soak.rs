@@ -123,8 +123,8 @@ pub async fn run(args: SoakArgs) -> Result<ExitCode, CliError> {
     }
     if let (Some(probe), Some(before)) = (probe, before) {
         // Its connections would count as descriptors that the daemon has more than before.
-    session.client().rest();
-    let after = settle(&probe, &before, args.probe.settle).await?;
+        session.client().rest();
+        let after = settle(&probe, &before, args.probe.settle).await?;
         let (leaks, some) = grown(&before, None, &after);
         extras.leaks = Some(leaks);
         extras.bad |= some;

@@ -4,6 +4,7 @@
 //!   this machine                         QEMU (TCG: EPYC with SVM, emulated)
 //!   xtask ── QMP over pipes ───────────▶ port forwards
 //!     │                                  Debian kernel 6.12, kvm_amd, /dev/kvm
+//!     ├── doors ────────────── slirp ──▶ the daemon's port
 //!     └── 127.0.0.1:<port> ── slirp ───▶ lab agent :7000 ── commands
 //!   /  ◀──────────── 9p, read-only ───── / below a layer in memory
 //!   $SANDBOXD_LAB_SHARE ◀── 9p ────────▶ the same path
@@ -23,6 +24,7 @@
 pub mod agent;
 pub mod client;
 pub mod cpio;
+pub mod door;
 pub mod image;
 pub mod init;
 pub mod instance;
@@ -47,6 +49,7 @@ use crate::progress::{Task, seconds, tail};
 use crate::{child, signals};
 use client::{Client, RemoteCommand};
 use cpio::Cpio;
+use door::Door;
 use image::Image;
 use instance::{Instance, Kind, ProcessId};
 use machine::{Drive, Machine};
@@ -105,6 +108,7 @@ impl LabOptions {
 pub struct Lab {
     client: Client,
     pulse: Option<Pulse>,
+    doors: Vec<Door>,
     qmp: Qmp<ChildStdin>,
     qemu: Child,
     boot: Duration,
@@ -180,7 +184,10 @@ impl Lab {
     /// # Errors
     /// When `wanted` is taken, or no free port is found.
     pub fn forward(&mut self, inside: u16, wanted: Option<u16>) -> Result<SocketAddr> {
-        forward(&mut self.qmp, inside, wanted)
+        let door = Door::open(wanted, forward(&mut self.qmp, inside)?)?;
+        let address = door.address();
+        self.doors.push(door);
+        Ok(address)
     }
 
     /// Whether QEMU still runs.
@@ -234,8 +241,7 @@ impl Lab {
         let (Some(to), Some(from)) = pipes else {
             bail!("QEMU has no pipes")
         };
-        let qmp =
-            Qmp::open(to, from).and_then(|mut qmp| Ok((forward(&mut qmp, AGENT_PORT, None)?, qmp)));
+        let qmp = Qmp::open(to, from).and_then(|mut qmp| Ok((forward(&mut qmp, AGENT_PORT)?, qmp)));
         let (address, qmp) = qmp.with_context(|| {
             format!("QEMU did not start:\n{}", tail(&instance.path("qemu.log")))
         })?;
@@ -273,6 +279,7 @@ impl Lab {
         let qemu = qemu.0.take().context("QEMU is gone")?;
         Ok(Self {
             pulse: Some(Pulse::start(client.clone(), pulse::PERIOD)),
+            doors: Vec::new(),
             client,
             qmp,
             qemu,
@@ -323,23 +330,15 @@ impl Drop for Reaped {
     }
 }
 
-fn forward(qmp: &mut Qmp<ChildStdin>, inside: u16, wanted: Option<u16>) -> Result<SocketAddr> {
+fn forward(qmp: &mut Qmp<ChildStdin>, inside: u16) -> Result<SocketAddr> {
     let mut error = None;
     for _ in 0..PORT_TRIES {
-        let port = match wanted {
-            Some(port) => port,
-            // Free now; another may take it before QEMU does, hence the tries.
-            None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-                .local_addr()?
-                .port(),
-        };
+        // Free now; another may take it before QEMU does, hence the tries.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+            .local_addr()?
+            .port();
         match qmp.monitor(&format!("hostfwd_add net tcp:127.0.0.1:{port}-:{inside}")) {
             Ok(()) => return Ok((Ipv4Addr::LOCALHOST, port).into()),
-            Err(why) if wanted.is_some() => {
-                return Err(why.context(format!(
-                    "port {port} of this machine can't be used: is something listening there?"
-                )));
-            }
             Err(why) => error = Some(why),
         }
     }
