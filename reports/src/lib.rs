@@ -1,7 +1,7 @@
 //! What a run of a tool yields, and what people read and gates judge of it.
 //!
 //! ```text
-//!  loadgen, conformance, mock verdicts, peers
+//!  loadgen, conformance, mock verdicts, peers; criterion by way of `import`
 //!        │ write                                     a folder
 //!  model ─────► folder ───► report.json  samples.jsonl  *.hgrm  *.hlog
 //!                 │ read
@@ -18,6 +18,7 @@
 pub mod cli;
 pub mod folder;
 pub mod gate;
+pub mod import;
 pub mod model;
 pub mod probe;
 pub mod render;

@@ -4,6 +4,7 @@
 //! could be compared.
 
 mod gate;
+mod import;
 mod render;
 mod schema;
 
@@ -36,6 +37,8 @@ enum Command {
     Render(render::Args),
     /// Compare two load reports; exit code 1 on a real regression.
     Gate(gate::Args),
+    /// Make a report of what another tool measured.
+    Import(import::Args),
     /// Print the JSON Schema of reports, or of their samples.
     Schema(schema::Args),
 }
@@ -46,6 +49,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Render(args) => render::run(&args),
         Command::Gate(args) => gate::run(&args),
+        Command::Import(args) => import::run(args),
         Command::Schema(args) => schema::run(&args),
     }
 }

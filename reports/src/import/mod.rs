@@ -1,0 +1,3 @@
+//! Reports of what other tools measured.
+
+pub mod criterion;
