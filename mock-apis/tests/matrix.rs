@@ -5,6 +5,8 @@ use std::process::Command;
 
 use mock_apis::contract_run::Run;
 use mock_apis::verdict::Outcome;
+use reports::model::verdicts::RuleStanding;
+use reports::model::{Report, Verdicts};
 
 const ROWS: [&str; 14] = [
     "continues_after_success",
@@ -40,6 +42,8 @@ fn run(agent: &str) -> (Run, Option<i32>) {
         .arg(&json)
         .arg("--junit")
         .arg(&junit)
+        .arg("--out")
+        .arg(out.path().join("out"))
         .output()
         .unwrap();
     let text = std::fs::read_to_string(&json)
@@ -60,7 +64,26 @@ fn run(agent: &str) -> (Run, Option<i32>) {
         junit.contains(&format!("failures=\"{failures}\""))
             && junit.matches("<failure").count() == failures
     );
+    reported(&run, &out.path().join("out"));
     (run, output.status.code())
+}
+
+/// The folder says the same: a report that is read as one, with each failed row's proof, and the journal.
+fn reported(run: &Run, out: &Path) {
+    let report: Report<Verdicts> = reports::folder::read_as(out).unwrap();
+    let [agent] = &report.body.agents[..] else {
+        panic!("{:?}", report.body.agents);
+    };
+    assert_eq!(agent.verdicts.len(), run.verdicts.len());
+    for (shown, verdict) in agent.verdicts.iter().zip(&run.verdicts) {
+        assert_eq!((&shown.rule, &shown.title), (&verdict.row, &verdict.title));
+        let broken = shown.standing == RuleStanding::Broken;
+        assert_eq!(broken, verdict.outcome == Outcome::Fail, "{}", shown.rule);
+        assert!(!broken || shown.evidence.len() > 1, "{:?}", shown.evidence);
+    }
+    let journal = std::fs::read_to_string(out.join("journal.jsonl")).unwrap();
+    assert_eq!(journal.lines().count(), run.journal.len());
+    assert!(out.join("junit.xml").exists());
 }
 
 fn rows(run: &Run, outcome: Outcome) -> Vec<&str> {

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use reports::folder;
+
 use super::CliError;
+use crate::contract_run::report::{self, About};
 use crate::contract_run::{self, table};
 use crate::verdict::Outcome;
 
@@ -23,6 +26,9 @@ pub struct Args {
     /// Longest run of the agent, in seconds.
     #[arg(long, default_value_t = 120)]
     timeout_s: u64,
+    /// Write report.json (for `reports render`), junit.xml and journal.jsonl into this folder.
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// Write the result here as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -40,11 +46,23 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         return Err(CliError::NotLocal);
     }
     let engine = super::load(&args.scenario)?;
+    let about = About {
+        command: std::iter::once("mock-apis".to_owned())
+            .chain(std::env::args().skip(1))
+            .collect(),
+        started: jiff::Timestamp::now(),
+    };
     let words: Vec<String> = args.agent.split_whitespace().map(str::to_owned).collect();
     let run = contract_run::local(engine, &words, Duration::from_secs(args.timeout_s))
         .await
         .map_err(|error| CliError::Io(args.agent.clone(), error))?;
     print!("{}", table::text(&run));
+    if let Some(out) = &args.out {
+        let runs = std::slice::from_ref(&run);
+        folder::write(out, &report::report(runs, about))?;
+        folder::write_file(out, "junit.xml", &table::junit(&run))?;
+        folder::write_file(out, "journal.jsonl", &run.journal_lines())?;
+    }
     let json = serde_json::to_string_pretty(&run).unwrap_or_default();
     let files = [
         (&args.json, json),

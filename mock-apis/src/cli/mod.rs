@@ -57,6 +57,9 @@ pub enum CliError {
     /// A socket, a file or a process.
     #[error("{0}: {1}")]
     Io(String, std::io::Error),
+    /// The folder of results.
+    #[error(transparent)]
+    Results(#[from] reports::folder::FolderError),
     /// The admin API.
     #[error("the admin API at {0} does not answer as one")]
     Admin(std::net::SocketAddr),

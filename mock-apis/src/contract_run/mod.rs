@@ -1,5 +1,6 @@
 //! One agent through one scenario: mocks up, agent run, journal judged.
 
+pub mod report;
 pub mod table;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

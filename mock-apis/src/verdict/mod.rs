@@ -12,6 +12,7 @@ mod credentials;
 mod keys;
 mod malformed;
 mod progress;
+mod title;
 mod waiting;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,8 @@ pub enum Outcome {
 pub struct Verdict {
     /// Name of the expectation.
     pub row: String,
+    /// What an agent that keeps it does.
+    pub title: String,
     /// How it ended.
     pub outcome: Outcome,
     /// Why, in a sentence.
@@ -92,6 +95,7 @@ pub fn judge(expectations: &[Expectation], entries: &[Entry], lost: u64) -> Vec<
         };
         Verdict {
             row: row.to_owned(),
+            title: title::title(expectation).to_owned(),
             outcome,
             because,
             entries: rows,
