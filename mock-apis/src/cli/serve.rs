@@ -1,5 +1,6 @@
 //! `mock-apis serve`.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,13 +40,15 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let server = Server::start(engine, args.listen, args.admin, identity)
         .await
         .map_err(|error| CliError::Io(format!("{} or {}", args.listen, args.admin), error))?;
-    println!(
-        "front http://{}  admin http://{}",
+    let mut said = format!(
+        "front http://{}  admin http://{}\n",
         server.front, server.admin
     );
     for (name, address) in &server.services {
-        println!("{name} http://{address}");
+        said += &format!("{name} http://{address}\n");
     }
+    // Nobody has to listen: the server serves all the same.
+    let _ = std::io::stdout().write_all(said.as_bytes());
     tokio::signal::ctrl_c()
         .await
         .map_err(|error| CliError::Io("Ctrl-C".into(), error))?;

@@ -20,7 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::engine::Engine;
@@ -120,16 +120,16 @@ impl Server {
             connections: Semaphore::new(MAX_CONNECTIONS),
             stopped,
         });
-        let listener = TcpListener::bind(front).await?;
+        let listener = listen(front)?;
         let front = listener.local_addr()?;
         tokio::spawn(accept(Arc::clone(&shared), listener, None));
         let mut services = BTreeMap::new();
         for (index, name) in names.into_iter().enumerate() {
-            let listener = TcpListener::bind((front.ip(), 0)).await?;
+            let listener = listen(SocketAddr::new(front.ip(), 0))?;
             services.insert(name, listener.local_addr()?);
             tokio::spawn(accept(Arc::clone(&shared), listener, Some(index)));
         }
-        let listener = TcpListener::bind(admin).await?;
+        let listener = listen(admin)?;
         let admin = listener.local_addr()?;
         tokio::spawn(admin::serve(Arc::clone(&shared), listener));
         Ok(Self {
@@ -140,6 +140,18 @@ impl Server {
             stop,
         })
     }
+}
+
+/// Listens so that as many callers as may be served may also wait: what the kernel turns away comes back a second later,
+/// which would look like latency of the mock's.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX))
 }
 
 impl Drop for Server {
