@@ -31,7 +31,7 @@ use crate::e2b::{Client, Sandbox, Target};
 use crate::live::Live;
 use crate::record::Recorder;
 use crate::record::collector::Heading;
-use crate::record::space::Room;
+use crate::record::space::{Room, RoomError};
 
 use self::own::Usage;
 pub use self::preflight::PreflightError;
@@ -71,6 +71,9 @@ pub enum SessionError {
     /// Results cannot be written.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// Results would not fit.
+    #[error(transparent)]
+    Room(#[from] RoomError),
     /// The system has no signals or threads for us.
     #[error("could not start: {0}")]
     System(#[from] std::io::Error),
@@ -118,7 +121,7 @@ impl Session {
             source,
         })?;
         Ok(Self {
-            room: Room::set_aside(&settings.folder),
+            room: Room::set_aside(&settings.folder)?,
             settings,
             clients,
             ledgers,
