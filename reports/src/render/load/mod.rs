@@ -84,6 +84,7 @@ fn measured(series: &[Series]) -> Markup {
     let series = &series[..series.len().min(SERIES)];
     html! {
         @if !series.is_empty() {
+            h3 { "Series" }
             (series::table_of(series))
             (curves::spectra(series))
             (curves::sweeps(series))
