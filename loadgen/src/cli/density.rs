@@ -74,16 +74,12 @@ impl DensityArgs {
 /// # Errors
 /// When the run cannot begin, or the host cannot be read.
 pub async fn run(args: DensityArgs) -> Result<ExitCode, CliError> {
-    let probe = args
-        .probe
-        .probe(args.output.on_host)
-        .ok_or(CliError::NoProbe)?;
+    let probe = args.probe.probe(&args.output).ok_or(CliError::NoProbe)?;
     let mut target = args.target.target()?;
     target.limits.call = args.bound;
     target.limits.sandbox_seconds = args.target.way.sandbox_seconds.unwrap_or(LONG);
     let mut session = Session::open(args.output.settings("density"), vec![target]).await?;
     let before = probe.read(None).await?;
-    session.settings.host.probed = Some(before.machine.clone());
     let arrivals = Arrivals::Closed(1);
     let state = session.settings.host.cache_state.as_deref();
     let dimensions = dimensions(&args.target.way.template, state, &arrivals);

@@ -11,6 +11,7 @@ use crate::e2b::Target;
 use crate::e2b::target::{Limits, TargetError};
 use crate::pace::Bounds;
 use crate::pace::parse::{Arrivals, Pattern, SEED, time};
+use crate::probe::reach;
 use crate::session::Settings;
 use crate::session::compose::{Host, without_keys};
 
@@ -125,9 +126,17 @@ pub struct OutputArgs {
     #[arg(long, value_enum, default_value = "unknown")]
     pub virtualization: Mode,
 
-    /// The server runs on this machine: the report says so, and density reads its memory here.
+    /// The server runs on this machine, which can be looked at for what the report says of its host.
     #[arg(long)]
     pub on_host: bool,
+
+    /// Address of a `loadgen probe --listen` on the server's machine.
+    #[arg(long, value_name = "ADDR", conflicts_with = "on_host")]
+    remote_probe: Option<String>,
+
+    /// A command that runs `loadgen probe` on the server's machine, as in "ssh host loadgen probe"; split at blanks.
+    #[arg(long, value_name = "COMMAND", env = "LOADGEN_PROBE_COMMAND", conflicts_with_all = ["on_host", "remote_probe"])]
+    probe_command: Option<String>,
 
     /// State of the server when measuring begins, part of every figure's name: cold (no process waits, page cache dropped),
     /// warm (pool full, template cached), boot (no snapshot), or your own word.
@@ -165,6 +174,18 @@ pub enum Mode {
 }
 
 impl OutputArgs {
+    /// The way to the server's machine; `None` where there is none.
+    #[must_use]
+    pub fn way(&self) -> Option<reach::Way> {
+        match (&self.remote_probe, &self.probe_command) {
+            (Some(address), _) => Some(reach::Way::Remote(address.clone())),
+            (None, Some(command)) => Some(reach::Way::Command(
+                command.split_whitespace().map(str::to_owned).collect(),
+            )),
+            (None, None) => self.on_host.then_some(reach::Way::Here),
+        }
+    }
+
     /// As a session takes it.
     #[must_use]
     pub fn settings(&self, scenario: &'static str) -> Settings {
@@ -183,7 +204,7 @@ impl OutputArgs {
             folder,
             name: self.name.clone(),
             host: Host {
-                here: self.on_host,
+                way: self.way(),
                 virtualization,
                 cache_state: self.state.clone(),
                 probed: None,

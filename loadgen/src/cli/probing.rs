@@ -8,23 +8,14 @@ use std::time::Duration;
 use clap::Args;
 
 use super::CliError;
-use super::options::duration;
-use crate::probe::reach::Way;
+use super::options::{OutputArgs, duration};
 use crate::probe::reading::here;
 use crate::probe::{Probe, Question, serve};
 
-/// How the server's machine is looked at.
+/// What is looked for on the server's machine.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Host")]
 pub struct ProbeArgs {
-    /// Address of a `loadgen probe --listen` on the server's machine.
-    #[arg(long, value_name = "ADDR", conflicts_with = "on_host")]
-    remote_probe: Option<String>,
-
-    /// A command that runs `loadgen probe` on the server's machine, as in "ssh host loadgen probe"; split at blanks.
-    #[arg(long, value_name = "COMMAND", env = "LOADGEN_PROBE_COMMAND", conflicts_with_all = ["on_host", "remote_probe"])]
-    probe_command: Option<String>,
-
     /// Name of the processes that hold sandboxes.
     #[arg(long, value_name = "NAME", default_value = "microvm")]
     process: String,
@@ -43,17 +34,9 @@ pub struct ProbeArgs {
 }
 
 impl ProbeArgs {
-    /// The way to the host; `None` where there is none.
+    /// What to look for, and how; `None` where there is no way to the host.
     #[must_use]
-    pub fn probe(&self, on_host: bool) -> Option<Probe> {
-        let way = match (&self.remote_probe, &self.probe_command) {
-            (Some(address), _) => Way::Remote(address.clone()),
-            (None, Some(command)) => {
-                Way::Command(command.split_whitespace().map(str::to_owned).collect())
-            }
-            (None, None) if on_host => Way::Here,
-            (None, None) => return None,
-        };
+    pub fn probe(&self, output: &OutputArgs) -> Option<Probe> {
         Some(Probe {
             question: Question {
                 process: self.process.clone(),
@@ -61,7 +44,7 @@ impl ProbeArgs {
                 guest_bytes: None,
                 folders: self.folders.clone(),
             },
-            way,
+            way: output.way()?,
         })
     }
 }

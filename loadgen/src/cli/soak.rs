@@ -67,7 +67,7 @@ impl SoakArgs {
 /// When the run cannot begin.
 pub async fn run(args: SoakArgs) -> Result<ExitCode, CliError> {
     let (verify, clock) = (!args.clock.no_verify, Clock::from(args.clock.clock));
-    let probe = args.probe.probe(args.output.on_host);
+    let probe = args.probe.probe(&args.output);
     let mut session =
         Session::open(args.output.settings("soak"), vec![args.target.target()?]).await?;
     let work = ColdStart::one(

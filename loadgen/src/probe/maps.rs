@@ -33,12 +33,12 @@ pub fn memory(smaps: &str, guest_bytes: u64) -> Option<Memory> {
                 _ => runs.push(Run { start, end, pss: 0 }),
             }
         } else if let Some(bytes) = kib(line, "Pss:") {
-            all.pss += bytes;
+            all.pss = all.pss.saturating_add(bytes);
             if let Some(run) = runs.last_mut() {
-                run.pss += bytes;
+                run.pss = run.pss.saturating_add(bytes);
             }
         } else if let Some(bytes) = kib(line, "Private_Dirty:") {
-            all.private_dirty += bytes;
+            all.private_dirty = all.private_dirty.saturating_add(bytes);
         }
     }
     let guest = runs.iter().max_by_key(|run| run.end - run.start)?;
@@ -105,6 +105,14 @@ Private_Dirty:         2 kB
     fn this_process_is_read() {
         let mine = std::fs::read_to_string("/proc/self/smaps").unwrap();
         assert!(memory(&mine, 1).unwrap().pss > 100 << 10);
+    }
+
+    #[test]
+    fn figures_beyond_all_memory_are_survived() {
+        let line = format!("Pss: {} kB\n", u64::MAX / 1024);
+        let text = format!("1-2 rw-p\n{line}{line}3-9 rw-p\n{line}");
+        let found = memory(&text, 1).unwrap();
+        assert_eq!(found.pss, u64::MAX);
     }
 
     proptest! {

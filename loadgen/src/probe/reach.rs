@@ -71,6 +71,18 @@ pub enum Way {
 }
 
 impl Probe {
+    /// One that is asked what machine it is, and looks for nothing.
+    #[must_use]
+    pub fn of_machine(way: Way) -> Self {
+        let question = Question {
+            process: String::new(),
+            daemon: String::new(),
+            guest_bytes: None,
+            folders: Vec::new(),
+        };
+        Self { question, way }
+    }
+
     /// Reads; with the memory of a guest's size also the memory of processes.
     ///
     /// # Errors

@@ -10,12 +10,13 @@ use reports::model::{
 use reports::probe;
 
 use super::Session;
+use crate::probe::reach::Way;
 
 /// What is known of the server's machine.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// Whether it is this machine.
-    pub here: bool,
+    /// How it can be looked at.
+    pub way: Option<Way>,
     /// How guests run on it.
     pub virtualization: Virtualization,
     /// State of the page cache and of pools, in words.
@@ -59,7 +60,7 @@ fn environment(host: &Host, folder: &Path) -> Environment {
     client.file_system = probe::file_system(folder);
     let measured = match &host.probed {
         Some(machine) => Some(machine.clone()),
-        None => host.here.then(|| client.clone()),
+        None => matches!(host.way, Some(Way::Here)).then(|| client.clone()),
     };
     Environment {
         client: Some(client),

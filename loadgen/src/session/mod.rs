@@ -29,6 +29,8 @@ use crate::drive::stop::on_signals;
 use crate::drive::{Ledger, Stop};
 use crate::e2b::{Client, Sandbox, Target};
 use crate::live::Live;
+use crate::probe::reach::Way;
+use crate::probe::{Probe, ProbeError};
 use crate::record::Recorder;
 use crate::record::collector::Heading;
 use crate::record::space::{Room, RoomError};
@@ -68,6 +70,9 @@ pub enum SessionError {
     /// Somebody's results would be lost.
     #[error("{} holds a report already: give another --out", .0.display())]
     Taken(PathBuf),
+    /// The server's machine cannot be looked at, though there is said to be a way.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     /// Results cannot be written.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -103,7 +108,7 @@ impl Session {
     ///
     /// # Errors
     /// See [`SessionError`].
-    pub async fn open(settings: Settings, targets: Vec<Target>) -> Result<Self, SessionError> {
+    pub async fn open(mut settings: Settings, targets: Vec<Target>) -> Result<Self, SessionError> {
         if settings.folder.join(reports::folder::REPORT).exists() {
             return Err(SessionError::Taken(settings.folder));
         }
@@ -114,6 +119,12 @@ impl Session {
         let ledgers: Vec<Ledger> = clients.iter().map(|_| Ledger::new(&run)).collect();
         for (client, ledger) in clients.iter().zip(&ledgers) {
             preflight::check(client, ledger).await?;
+        }
+        if let Some(way) = settings.host.way.clone()
+            && way != Way::Here
+        {
+            let reading = Probe::of_machine(way).read(None).await?;
+            settings.host.probed = Some(reading.machine);
         }
         let made = std::fs::create_dir_all(&settings.folder);
         made.map_err(|source| FolderError::Io {

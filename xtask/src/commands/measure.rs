@@ -195,7 +195,7 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
     let idle = Inventory::take(daemon.host(), daemon.folders())?;
     let mut command = script::pointed(command, &daemon, &sdks)?;
     if let What::Run { command: given, .. } = &args.what {
-        command = command.env("LOADGEN_PROBE_COMMAND", probe(&daemon, given)?);
+        command = looking(command, &daemon, given)?;
     }
     let exit = script::run(&mut daemon, &command, Output::inherit(), LIMIT)?;
     let folders = daemon.folders().clone();
@@ -211,16 +211,22 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!good)))
 }
 
-/// The command by which `loadgen`, if that is what runs, reads the daemon's host.
-fn probe(daemon: &Daemon, command: &[String]) -> Result<String> {
-    let given = command.first().map_or("loadgen", String::as_str);
-    let program = match given.contains('/') {
-        true => text(&std::path::absolute(given)?),
-        false => given.to_owned(),
-    };
+/// Adds how the daemon's host is looked at: `SANDBOXD_HOST_COMMAND` runs a command there, `LOADGEN_PROBE_COMMAND` is for
+/// `loadgen`, if that is what runs.
+fn looking(mut command: CommandLine, daemon: &Daemon, given: &[String]) -> Result<CommandLine> {
     let mut words = daemon.host().prefix()?;
-    words.extend([program, "probe".to_owned()]);
-    Ok(words.join(" "))
+    command = command.env("SANDBOXD_HOST_COMMAND", words.join(" "));
+    let program = given.first().map_or("", String::as_str);
+    let name = Path::new(program).file_name().unwrap_or_default();
+    if name.to_string_lossy().starts_with("loadgen") {
+        words.push(match program.contains('/') {
+            true => text(&std::path::absolute(program)?),
+            false => program.to_owned(),
+        });
+        words.push("probe".to_owned());
+        command = command.env("LOADGEN_PROBE_COMMAND", words.join(" "));
+    }
+    Ok(command)
 }
 
 /// A folder of templates with one alone, of another size.

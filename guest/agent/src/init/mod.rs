@@ -110,13 +110,16 @@ pub fn run() -> Result<std::convert::Infallible, InitError> {
 /// - Its watchers are all root's, whose default of 128 inotify instances is soon used up.
 /// - Memory that is compacted ahead of need costs two wake-ups a second in every idle guest (`kcompactd`, Linux,
 ///   mm/compaction.c); compaction on need stays.
+/// - Counters of memory are folded once a second for those who read /proc/vmstat (vm.stat_interval, Linux, mm/vmstat.c); a
+///   minute does. What is counted is right at any time, what is read may lag.
 /// - The tables of neighbours are gone over every 5 seconds each for managed entries, of which there are none (Linux,
 ///   net/core/neighbour.c, `neigh_managed_work`); an hour, in milliseconds, is as good.
-const KERNEL_SETTINGS: [(&str, &str); 6] = [
+const KERNEL_SETTINGS: [(&str, &str); 7] = [
     ("fs/inotify/max_user_instances", "8192"),
     ("fs/inotify/max_user_watches", "524288"),
     ("fs/inotify/max_queued_events", "65536"),
     ("vm/compaction_proactiveness", "0"),
+    ("vm/stat_interval", "60"),
     ("net/ipv4/neigh/default/interval_probe_time_ms", "3600000"),
     ("net/ipv6/neigh/default/interval_probe_time_ms", "3600000"),
 ];
