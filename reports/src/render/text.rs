@@ -113,10 +113,10 @@ pub fn whole(value: u64) -> String {
     out
 }
 
-/// Nanoseconds as milliseconds: one decimal, three where it is below one, none where it is nothing.
+/// Nanoseconds as milliseconds: one decimal, three where it is below one, none where it is nothing, to the microsecond.
 #[must_use]
 pub fn ms(ns: u64) -> String {
-    if ns == 0 {
+    if ns < 500 {
         return "0".to_owned();
     }
     if ns < 999_500 {

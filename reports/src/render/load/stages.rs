@@ -30,7 +30,7 @@ pub(super) fn stages(all: &[Series]) -> Markup {
         @if !told.is_empty() {
             div.panel.stages {
                 h3 { "Stages" }
-                p.dim { "Means, so that they add up to what the client saw; what no stage explains is light grey." }
+                p.dim { "Means in milliseconds, so that they add up to what the client saw; what no stage explains is the last part." }
                 @let colours = colours(&told);
                 @for series in &told { (one(series, longest, &colours)) }
             }
