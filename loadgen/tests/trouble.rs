@@ -254,3 +254,82 @@ fn what_a_run_left_behind_is_cleaned_by_its_name() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("150 sandboxes killed"));
     assert_eq!(server.alive(), 1);
 }
+
+/// The program with results on a file system of its own of so many KiB, of which `used` are taken; what is left there afterwards is
+/// copied to `kept`. The file system is mounted in a user namespace, so that the test needs no root.
+fn on_a_small_disk(
+    url: &str,
+    kib: u32,
+    used: u32,
+    kept: &std::path::Path,
+    words: &str,
+) -> std::process::Output {
+    let disk = tempfile::tempdir().unwrap();
+    let out = disk.path().join("results");
+    let program = command(url, &out, words);
+    let script = format!(
+        "mount -t tmpfs -o size={kib}k none \"$1\" && head -c {used}k /dev/zero > \"$1/used\" || exit 99\n\
+         disk=$1 kept=$2; shift 2; \"$@\"; code=$?\n\
+         [ ! -e \"$disk/results\" ] || cp -r \"$disk/results/.\" \"$kept\"; exit $code"
+    );
+    let mut unshare = std::process::Command::new("unshare");
+    unshare.args([
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        &script,
+        "sh",
+    ]);
+    unshare.arg(disk.path()).arg(kept);
+    unshare.arg(program.get_program()).args(program.get_args());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => unshare.env(name, value),
+            None => unshare.env_remove(name),
+        };
+    }
+    unshare.output().unwrap()
+}
+
+#[test]
+fn a_disk_that_fills_up_takes_the_report_and_whole_lines() {
+    let kept = tempfile::tempdir().unwrap();
+    let server = stub(slow());
+    let words = "cold-start --arrivals constant:100 --duration 60s --warm-up 0";
+    let output = on_a_small_disk(&server.url(), 512, 0, kept.path(), words);
+    let (code, text) = told(&output);
+    assert_eq!(code, 4, "{text}");
+    let report = report(kept.path());
+    let notes = report.body.notes.join("\n");
+    assert!(
+        report.interrupted && notes.contains("No space left"),
+        "{notes}"
+    );
+    let lines = std::fs::read_to_string(kept.path().join("samples.jsonl")).unwrap();
+    assert!(lines.ends_with('\n'), "a line is cut off");
+    assert!(
+        samples(kept.path(), "first_exec").len() > 100,
+        "{}",
+        lines.len()
+    );
+    assert!(kept.path().join("first_exec.hgrm").exists());
+    assert_eq!(server.alive(), 0);
+}
+
+#[test]
+fn a_disk_without_room_for_a_report_is_told_before_the_run() {
+    let kept = tempfile::tempdir().unwrap();
+    let server = stub(slow());
+    let words = "cold-start --arrivals constant:100 --duration 60s --warm-up 0";
+    let output = on_a_small_disk(&server.url(), 128, 100, kept.path(), words);
+    let (code, text) = told(&output);
+    assert_eq!(code, 4, "{text}");
+    assert!(
+        text.contains("the disk is full:") && text.contains("KiB left"),
+        "{text}"
+    );
+    // The preflight's own.
+    assert_eq!((server.created().0, server.alive()), (1, 0));
+}

@@ -10,7 +10,7 @@
 //! a report may come from anywhere.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -237,7 +237,7 @@ impl SampleWriter {
     /// Adds one.
     ///
     /// # Errors
-    /// When the disk is full, or fails.
+    /// When the disk is full, or fails; then nothing more can be added, and [`Self::give_up`] makes the best of it.
     pub fn add(&mut self, sample: &Sample) -> Result<(), FolderError> {
         let result = serde_json::to_writer(&mut self.out, sample)
             .map_err(io::Error::from)
@@ -245,11 +245,87 @@ impl SampleWriter {
         result.map_err(io_error(&self.path))
     }
 
-    /// Brings everything to the disk.
+    /// Brings everything to the disk; where not all of it fits, whole lines.
     ///
     /// # Errors
     /// When the disk is full, or fails.
     pub fn finish(mut self) -> Result<(), FolderError> {
-        self.out.flush().map_err(io_error(&self.path))
+        match self.out.flush() {
+            Ok(()) => Ok(()),
+            Err(source) => {
+                let path = self.path.clone();
+                self.give_up();
+                Err(FolderError::Io { path, source })
+            }
+        }
+    }
+
+    /// Keeps the whole lines that the disk has taken: the last one was cut off by what went wrong, or is still in memory.
+    pub fn give_up(self) {
+        // Dropped as it is, the writer would try once more to write the rest.
+        let (file, _) = self.out.into_parts();
+        drop(file);
+        // What cannot be cut is left as it is: readers leave out a line that was cut off.
+        let _ = cut_to_lines(&self.path);
+    }
+}
+
+/// Takes what stands behind the last end of a line off a file.
+fn cut_to_lines(path: &Path) -> io::Result<()> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    let end = file.metadata()?.len();
+    let from = end.saturating_sub(LINE_LIMIT);
+    let mut tail = Vec::new();
+    file.seek(SeekFrom::Start(from))?;
+    (&file).take(LINE_LIMIT).read_to_end(&mut tail)?;
+    let Some(last) = tail.iter().rposition(|&byte| byte == b'\n') else {
+        return Ok(());
+    };
+    let kept = u64::try_from(last + 1).unwrap_or(LINE_LIMIT);
+    file.set_len(from + kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_file_is_cut_to_its_whole_lines(text in "[a\n]{0,40}") {
+            let dir = tempfile::tempdir()?;
+            let path = dir.path().join("lines");
+            fs::write(&path, &text)?;
+            cut_to_lines(&path)?;
+            let whole = text.rfind('\n').map_or(text.as_str(), |last| &text[..=last]);
+            prop_assert_eq!(fs::read_to_string(&path)?, whole);
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_leaves_whole_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = SampleWriter::create(dir.path()).unwrap();
+        let sample = Sample {
+            series: "s".to_owned(),
+            round: 0,
+            planned_ns: 1,
+            sent_ns: None,
+            value: Some(2),
+            failure: None,
+            sandbox: None,
+            stages_ns: std::collections::BTreeMap::new(),
+        };
+        // More than one buffer, so that the disk has taken a part of a line.
+        for _ in 0..200 {
+            writer.add(&sample).unwrap();
+        }
+        let path = dir.path().join(SAMPLES);
+        assert!(!fs::read_to_string(&path).unwrap().ends_with('\n'));
+        writer.give_up();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with('\n') && text.lines().count() < 200);
+        assert_eq!(samples(dir.path()).unwrap().len(), text.lines().count());
     }
 }

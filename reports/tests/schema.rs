@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
@@ -118,20 +118,10 @@ fn a_folder_that_is_no_report_is_a_sentence() {
     assert_eq!(folder::samples(dir.path()).unwrap(), Vec::new());
 }
 
-fn samples() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
-    let folders = std::fs::read_dir(root)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut found: Vec<PathBuf> = folders.filter(|path| path.is_dir()).collect();
-    found.sort();
-    found
-}
-
 #[test]
 fn every_committed_sample_keeps_to_the_schema() {
     let (report, sample) = (validator(&schema::report()), validator(&schema::sample()));
-    let folders = samples();
+    let folders = common::samples();
     assert!(!folders.is_empty());
     for folder in folders {
         let text = std::fs::read_to_string(folder.join(folder::REPORT)).unwrap();

@@ -44,11 +44,29 @@ def test_lines_have_the_colours_of_the_theme(show):
 
 def test_every_line_of_a_chart_is_in_its_legend(show):
     page = show("site/load.html")
-    spectrum = page.locator("figure").first
+    panel = page.locator("div.panel", has=page.get_by_role("heading", name="Percentiles of")).first
+    spectrum = panel.locator("figure")
     names = spectrum.locator(".legend li").all_inner_texts()
     assert [name.strip() for name in names] == [f"first_exec at {n}" for n in (1, 10, 20, 50)]
-    keys = page.evaluate("[...document.querySelector('figure').querySelectorAll('.key rect')].map((k) => getComputedStyle(k).fill)")
-    assert set(keys) <= set(charts(page)[0]["strokes"])
+    keys = spectrum.locator(".key rect").evaluate_all("(keys) => keys.map((key) => getComputedStyle(key).fill)")
+    lines = spectrum.locator("polyline").evaluate_all("(lines) => lines.map((line) => getComputedStyle(line).stroke)")
+    assert set(keys) <= set(lines)
+
+
+def test_stages_that_are_told_apart_have_colours_that_are(show, width, scheme):
+    page = show("site/load.html", width, scheme)
+    legends = page.locator(".stages .legend")
+    assert legends.count() > 0
+    for legend in legends.all():
+        fills = legend.locator(".key rect").evaluate_all("(keys) => keys.map((key) => getComputedStyle(key).fill)")
+        assert len(fills) > 2 and len(set(fills)) == len(fills)
+
+
+def test_what_a_run_was_made_for_comes_first(show):
+    page = show("site/load.html")
+    headings = page.locator("section h3").all_inner_texts()
+    order = [headings.index(name) for name in ("Comparisons", "Density", "Stages")]
+    assert order == sorted(order) and order[0] == 0
 
 
 def test_unsupported_quantiles_are_marked(show, width):

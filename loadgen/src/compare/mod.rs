@@ -11,18 +11,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use reports::model::load::{Comparison, Finding, Verdict};
+use reports::stats::FEW_ROUNDS;
 use reports::stats::paired;
 use reports::stats::ratio::{self, RESAMPLES, Round};
-
-/// With fewer rounds nothing is said.
-const FEW_ROUNDS: usize = 8;
 
 /// How sure to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Level {
     /// Share of false alarms that is taken, 0 to 1.
     pub alpha: f64,
-    /// Least difference of medians that matters, as a share: 0.05 is 5 %.
+    /// Least difference of medians that matters, as a share: at 0.05 ratios of 1.05 or more, or of 1 / 1.05 or less.
     pub floor: f64,
     /// Resamples, at least [`RESAMPLES`] outside of tests.
     pub resamples: usize,
@@ -71,25 +69,14 @@ pub fn judge(
         resamples: level.resamples,
         alpha: level.alpha,
         floor: level.floor,
-        finding: finding(paired.ratio, paired.p_value, paired.rounds, level),
+        finding: Finding::judge(
+            paired.ratio,
+            paired.rounds >= FEW_ROUNDS,
+            paired.p_value,
+            level.alpha,
+            level.floor,
+        ),
     })
-}
-
-/// What follows; more is worse.
-fn finding(ratio: f64, p_value: f64, rounds: usize, level: Level) -> Finding {
-    let real = p_value < level.alpha;
-    let matters = (ratio - 1.0).abs() >= level.floor;
-    let verdict = match (rounds >= FEW_ROUNDS, real && matters) {
-        (false, _) => Verdict::Undecided,
-        (true, false) => Verdict::Same,
-        (true, true) if ratio > 1.0 => Verdict::Worse,
-        (true, true) => Verdict::Better,
-    };
-    Finding {
-        real,
-        matters,
-        verdict,
-    }
 }
 
 /// For a terminal.
@@ -174,9 +161,12 @@ mod tests {
 
     #[test]
     fn what_is_real_but_small_does_not_matter_and_few_rounds_say_nothing() {
-        assert_eq!(finding(1.03, 0.0001, 20, LEVEL).verdict, Verdict::Same);
-        assert!(finding(1.03, 0.0001, 20, LEVEL).real);
-        assert_eq!(finding(1.5, 0.0001, 7, LEVEL).verdict, Verdict::Undecided);
-        assert_eq!(finding(1.5, 0.2, 20, LEVEL).verdict, Verdict::Same);
+        let small = judge("t", ("A", "B"), &rounds(400, 103, 1), LEVEL).unwrap();
+        let finding = small.finding;
+        assert_eq!(finding.verdict, Verdict::Same, "{small:?}");
+        assert!(finding.real && !finding.matters, "{small:?}");
+        let of = |n| judge("t", ("A", "B"), &rounds(n, 150, 1), LEVEL).unwrap();
+        assert_eq!(of(7).finding.verdict, Verdict::Undecided);
+        assert_eq!(of(8).finding.verdict, Verdict::Worse);
     }
 }

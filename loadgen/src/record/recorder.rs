@@ -264,7 +264,9 @@ impl State {
         };
         if let Err(error) = writer.add(&sample) {
             // Nothing more is written: half a line and then others would be read as damage.
-            self.writer = None;
+            if let Some(writer) = self.writer.take() {
+                writer.give_up();
+            }
             self.stop.trip(Why::Output(error.to_string()));
             self.recorded.write_error = Some(error);
         }

@@ -33,7 +33,7 @@ use crate::probe::reach::Way;
 use crate::probe::{Probe, ProbeError};
 use crate::record::Recorder;
 use crate::record::collector::Heading;
-use crate::record::space::Room;
+use crate::record::space::{Room, RoomError};
 
 use self::own::Usage;
 pub use self::preflight::PreflightError;
@@ -76,6 +76,9 @@ pub enum SessionError {
     /// Results cannot be written.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// Results would not fit.
+    #[error(transparent)]
+    Room(#[from] RoomError),
     /// The system has no signals or threads for us.
     #[error("could not start: {0}")]
     System(#[from] std::io::Error),
@@ -129,7 +132,7 @@ impl Session {
             source,
         })?;
         Ok(Self {
-            room: Room::set_aside(&settings.folder),
+            room: Room::set_aside(&settings.folder)?,
             settings,
             clients,
             ledgers,

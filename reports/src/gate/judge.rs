@@ -7,11 +7,9 @@
 
 use serde::Serialize;
 
-use crate::stats::count;
 use crate::stats::random::Random;
+use crate::stats::{FEW_ROUNDS, count};
 
-/// Fewer rounds than this on a side say nothing.
-pub const FEW_ROUNDS: usize = 8;
 /// The fewest resamples of a gate.
 pub const RESAMPLES: usize = 9_999;
 

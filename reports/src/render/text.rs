@@ -113,9 +113,12 @@ pub fn whole(value: u64) -> String {
     out
 }
 
-/// Nanoseconds as milliseconds: one decimal, three where it is below one.
+/// Nanoseconds as milliseconds: one decimal, three where it is below one, none where it is nothing, to the microsecond.
 #[must_use]
 pub fn ms(ns: u64) -> String {
+    if ns < 500 {
+        return "0".to_owned();
+    }
     if ns < 999_500 {
         return format!("0.{:03}", (ns + 500) / 1_000);
     }
@@ -136,6 +139,17 @@ pub fn mib(bytes: u64) -> String {
     let hundredths = (u128::from(bytes) * 100 + (1 << 19)) >> 20;
     let whole_part = u64::try_from(hundredths / 100).unwrap_or(u64::MAX);
     format!("{}.{:02}", whole(whole_part), hundredths % 100)
+}
+
+/// A size that a machine was given: GiB with one decimal from one on, else whole MiB.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    let tenths = (u128::from(bytes) * 10 + (1 << 29)) >> 30;
+    if tenths < 10 {
+        return format!("{} MiB", whole(bytes.saturating_add(1 << 19) >> 20));
+    }
+    let whole_part = u64::try_from(tenths / 10).unwrap_or(u64::MAX);
+    format!("{}.{} GiB", whole(whole_part), tenths % 10)
 }
 
 /// Bytes, signed, as MiB.

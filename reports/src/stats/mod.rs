@@ -13,6 +13,9 @@ pub mod quantile;
 pub mod random;
 pub mod ratio;
 
+/// With fewer rounds nothing is said: intervals are too narrow to be believed, and a test has no power.
+pub const FEW_ROUNDS: usize = 8;
+
 /// As a float, for ratios and ranks; exact up to 2^53, which is 104 days in nanoseconds.
 #[expect(
     clippy::cast_precision_loss,

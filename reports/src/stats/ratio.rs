@@ -12,14 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::quantile::{Quantile, at};
 use super::random::Random;
-use super::{count, float};
+use super::{FEW_ROUNDS, count, float};
 
 /// Resamples of both procedures.
 pub const RESAMPLES: usize = 9_999;
 /// Seed of both, so that a report can be made again from its samples.
 pub const SEED: u64 = 0x5eed_2026;
-/// With fewer rounds an interval is too narrow to be believed.
-const FEW_ROUNDS: usize = 8;
 
 /// One round: samples of ours, samples of the peer.
 pub type Round = (Vec<u64>, Vec<u64>);

@@ -9,6 +9,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use reports::model::conformance::{
     Counts as StatusCounts, Covered, Exchange, Level, Outcome, Profile, Standing, Status,
@@ -355,4 +356,38 @@ pub fn conformance(text: &str) -> Report<Conformance> {
     made.target.versions = BTreeMap::from([(text.to_owned(), text.to_owned())]);
     made.command.push(text.to_owned());
     made
+}
+
+/// The folder of one committed sample.
+pub fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("samples")
+        .join(name)
+}
+
+/// Folders of all committed samples: each holds a report, or folders that do.
+pub fn samples() -> Vec<PathBuf> {
+    let folders = |root: &Path| -> Vec<PathBuf> {
+        let all = std::fs::read_dir(root).unwrap();
+        let all = all.map(|entry| entry.unwrap().path());
+        all.filter(|path| path.is_dir()).collect()
+    };
+    let mut found = Vec::new();
+    for folder in folders(&sample("")) {
+        if folder.join("report.json").exists() {
+            found.push(folder);
+        } else {
+            let within = folders(&folder);
+            assert!(!within.is_empty(), "{} holds no report", folder.display());
+            found.extend(within);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Its path below the folder of samples.
+pub fn name_of_sample(folder: &Path) -> String {
+    let below = folder.strip_prefix(sample("")).unwrap();
+    below.display().to_string()
 }

@@ -115,12 +115,18 @@ fn draw(plot: &Plot, size: Size, area: &DrawingArea<SVGBackend<'_>, Shift>) -> D
             let place = |(x, y): &(f64, f64)| (plot.x.place(*x), plot.y.place(*y));
             points.iter().map(place).collect()
         };
-        let (sure, faint) = (placed(&sure), placed(&faint));
-        chart.draw_series(LineSeries::new(
-            faint,
-            line.colour.mix(0.4).stroke_width(2 * FINE),
-        ))?;
-        chart.draw_series(LineSeries::new(sure, line.colour.stroke_width(2 * FINE)))?;
+        let parts = [(faint, line.colour.mix(0.4)), (sure, line.colour.to_rgba())];
+        for (points, colour) in parts {
+            for run in joined(&points, line.gap) {
+                let placed = placed(run);
+                // A point without neighbours would not be seen.
+                if let ([(x, y)], false) = (&placed[..], line.dots) {
+                    let dot = Circle::new((*x, *y), 2 * FINE, colour.filled());
+                    chart.draw_series([dot])?;
+                }
+                chart.draw_series(LineSeries::new(placed, colour.stroke_width(2 * FINE)))?;
+            }
+        }
         for (x, y) in line.points.iter().filter(|_| line.dots) {
             let at = (plot.x.place(*x), plot.y.place(*y));
             let style = if line.open.contains(x) {
@@ -203,6 +209,11 @@ fn split(line: &Line) -> (Points, Points) {
     (sure, faint)
 }
 
+/// Runs of points that are joined; none of nothing.
+fn joined(points: &[(f64, f64)], gap: Option<f64>) -> impl Iterator<Item = &[(f64, f64)]> {
+    points.chunk_by(move |before, after| gap.is_none_or(|gap| after.0 - before.0 <= gap))
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -210,4 +221,30 @@ fn split(line: &Line) -> (Points, Points) {
 )]
 fn whole(pixels: f64) -> u32 {
     pixels.round() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn lines_break_at_gaps_and_nowhere_else(steps in prop::collection::vec(1u32..10, 0..30), gap in 1u32..10) {
+            let mut at = 0.0;
+            let points: Vec<(f64, f64)> = steps
+                .iter()
+                .map(|step| {
+                    at += f64::from(*step);
+                    (at, 0.0)
+                })
+                .collect();
+            let runs: Vec<_> = joined(&points, Some(f64::from(gap))).collect();
+            prop_assert_eq!(runs.concat(), points.clone());
+            let wide = steps.iter().skip(1).filter(|step| **step > gap).count();
+            prop_assert_eq!(runs.len(), wide + usize::from(!points.is_empty()));
+            prop_assert_eq!(joined(&points, None).count(), usize::from(!points.is_empty()));
+        }
+    }
 }

@@ -52,6 +52,8 @@ pub struct Line {
     pub dots: bool,
     /// Where the dots are open: not enough samples.
     pub open: Vec<f64>,
+    /// Points further apart than this are not joined: nothing is known of what lies between.
+    pub gap: Option<f64>,
 }
 
 /// One column of a stack.

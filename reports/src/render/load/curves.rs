@@ -17,6 +17,8 @@ use crate::stats::{count, float};
 const LINES: usize = 8;
 /// Series whose timeline is drawn.
 const TIMELINES: usize = 24;
+/// Intervals without a success over which a line over time is still drawn; at low rates one or two are empty by chance.
+const GAP: f64 = 4.0;
 /// Points of one line.
 const POINTS: usize = 4_000;
 /// Values that span more than this have a logarithmic axis.
@@ -88,6 +90,7 @@ fn spectrum(unit: &'static str, group: &[&&Series]) -> Plot {
             faint_from: Some(nines(1.0 - BEYOND / float(series.counts.ok).max(1.0))),
             dots: false,
             open: Vec::new(),
+            gap: None,
         })
         .collect();
     let furthest = lines
@@ -196,6 +199,7 @@ fn swept(axis: &str, points: &[(f64, &Series)]) -> Plot {
                 })
                 .map(|(at, _)| *at)
                 .collect(),
+            gap: None,
         })
         .collect();
     let unit = points
@@ -258,6 +262,10 @@ fn latency(unit: Unit, timeline: &[Interval]) -> Plot {
         faint_from: None,
         dots: timeline.len() <= 40,
         open: Vec::new(),
+        gap: timeline
+            .iter()
+            .map(|one| float(one.length_ns) / 1e9 * GAP)
+            .reduce(f64::max),
     };
     let lines = Vec::from([line(0, |one| one.p50), line(1, |one| one.p99)]);
     let values = lines

@@ -8,7 +8,7 @@ use crate::model::load::{Activity, Density, DensityRow, Leak, StopReason};
 use crate::model::peers::ArmMemory;
 use crate::render::chart::{Axis, Line, Plot, class, colour, figure};
 use crate::render::page::{stacked, table};
-use crate::render::text::{line, mib, ms, short, signed_mib, whole};
+use crate::render::text::{line, ms, short, signed_mib, size, whole};
 use crate::stats::float;
 
 /// Rows that are shown.
@@ -58,7 +58,7 @@ pub(super) fn density(found: &Density) -> Markup {
         p {
             "Ended because " b { (reason) } ": " (line(&found.stop.detail)) ". A sandbox counts while it answers a command within "
             (ms(found.answer_bound_ns)) " ms."
-            @if let Some(bytes) = found.guest_memory_bytes { " Each guest was given " (mib(bytes)) " MiB." }
+            @if let Some(bytes) = found.guest_memory_bytes { " Each guest was given " (size(bytes)) "." }
         }
         @for (activity, rows) in &by_activity {
             h4 { (short(activity)) }
@@ -121,6 +121,7 @@ fn curve(rows: &[&DensityRow]) -> Plot {
             faint_from: None,
             dots: true,
             open: Vec::new(),
+            gap: None,
         })
         .collect();
     let values: Vec<f64> = lines

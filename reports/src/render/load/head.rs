@@ -5,7 +5,8 @@ use maud::{Markup, html};
 use crate::model::load::Client;
 use crate::model::{Body, Environment, Machine, Report, Virtualization};
 use crate::render::page::command;
-use crate::render::text::{line, mib, ms, percent, short, whole};
+use crate::render::text::{line, mib, ms, percent, short, size};
+use crate::stats::float;
 
 pub(super) fn facts<B: Body>(report: &Report<B>) -> Markup {
     let host = report.environment.host.as_ref();
@@ -66,7 +67,7 @@ fn facts_of(machine: &Machine) -> Markup {
             dt { "Processor" } dd { (machine.cpus) " × " (short(&machine.cpu)) }
             dt { "Kernel" } dd { (short(&machine.kernel)) }
             dt { "Virtualization" } dd { (virtualization) }
-            dt { "Memory" } dd { (mib(machine.memory_bytes)) " MiB" }
+            dt { "Memory" } dd { (size(machine.memory_bytes)) }
             @if let Some(kind) = &machine.file_system { dt { "File system" } dd { (short(kind)) } }
             @if let Some(state) = &machine.cache_state { dt { "Caches" } dd { (line(state)) } }
             @for (name, version) in machine.versions.iter().take(40) { dt { (short(name)) } dd { (short(version)) } }
@@ -84,7 +85,7 @@ pub(super) fn client(client: &Client) -> Markup {
     html! {
         h3 { "The client itself" }
         p.facts-row {
-            span { b { (share(cpu)) } " of one processor (" (ms(client.cpu_user_ns)) " ms in user space, " (ms(client.cpu_system_ns)) " in the kernel, over " (whole(client.wall_ns / 1_000_000_000)) " s)" }
+            span { b { (share(cpu)) } " of one processor (" (ms(client.cpu_user_ns)) " ms in user space, " (ms(client.cpu_system_ns)) " in the kernel, over " (format!("{:.1}", float(client.wall_ns) / 1e9)) " s)" }
             span { b { (mib(client.rss_peak_bytes)) } " MiB at most" }
             span { "sent late by " b { (delay(client.send_delay_p50_ns)) } " ms at P50, " b { (delay(client.send_delay_p99_ns)) } " at P99" }
             span { b { (delay(client.steal_ns)) } " ms stolen" }

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //!  report ── what was run: facts, warnings, command
+//!    ├─ comparisons           ratio, interval, verdict
+//!    ├─ density, leaks        memory by number of live sandboxes, what did not go away
 //!    ├─ table of series       counts, quantiles with intervals
 //!    ├─ curves                percentiles, by concurrency or rate, over time
 //!    ├─ stages                what the server told, and what it does not explain
-//!    ├─ comparisons           ratio, interval, verdict
-//!    └─ density, leaks, client, environment
+//!    └─ client, notes, environment
 //! ```
+//!
+//! What a run was made for comes first: a verdict or a density, where there is one.
 
 mod comparison;
 mod curves;
@@ -36,9 +39,10 @@ pub fn main(reports: &[(String, &Report<Load>)]) -> Markup {
             section aria-labelledby={ "run-" (slug(folder)) } {
                 h2 #{ "run-" (slug(folder)) } { (short(&report.body.scenario)) ": " (short(super::target(&report.target))) }
                 (head::facts(report))
-                (measured(&report.body.series, &report.body.comparisons))
+                (compared(&report.body.comparisons))
                 @if let Some(found) = &report.body.density { (density::density(found)) }
                 @if let Some(leaks) = &report.body.leaks { (density::leaks(leaks)) }
+                (measured(&report.body.series))
                 @if let Some(client) = &report.body.client { (head::client(client)) }
                 (notes(&report.body.notes))
                 (environment(&report.environment))
@@ -60,7 +64,8 @@ pub fn peers(reports: &[(String, &Report<Peers>)]) -> Markup {
                     }
                 }
                 (head::facts(report))
-                (measured(&report.body.series, &report.body.comparisons))
+                (compared(&report.body.comparisons))
+                (measured(&report.body.series))
                 (density::memory(&report.body.memory))
                 (notes(&report.body.notes))
                 (environment(&report.environment))
@@ -69,24 +74,30 @@ pub fn peers(reports: &[(String, &Report<Peers>)]) -> Markup {
     }
 }
 
-fn measured(series: &[Series], comparisons: &[Comparison]) -> Markup {
+fn compared(comparisons: &[Comparison]) -> Markup {
+    html! {
+        @if !comparisons.is_empty() { (comparison::comparisons(comparisons)) }
+    }
+}
+
+fn measured(series: &[Series]) -> Markup {
     let series = &series[..series.len().min(SERIES)];
     html! {
         @if !series.is_empty() {
+            h3 { "Series" }
             (series::table_of(series))
             (curves::spectra(series))
             (curves::sweeps(series))
             (stages::stages(series))
             (curves::timelines(series))
         }
-        @if !comparisons.is_empty() { (comparison::comparisons(comparisons)) }
     }
 }
 
 fn contents<'a>(entries: impl ExactSizeIterator<Item = (&'a str, &'a str)>) -> Markup {
     html! {
         @if entries.len() > 1 {
-            nav.facts-row aria-label="Runs on this page" {
+            nav.facts-row.runs aria-label="Runs on this page" {
                 @for (folder, name) in entries {
                     a href={ "#run-" (slug(folder)) } { (short(name)) " (" (short(folder)) ")" }
                 }

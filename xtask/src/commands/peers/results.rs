@@ -296,6 +296,7 @@ fn comparisons(report: &Report) -> Vec<Comparison> {
                 )
             };
             let found = &one.comparison;
+            let first = found.ratios.first()?;
             Some(Comparison {
                 title: format!("{} against Firecracker", name(key(one.arm))),
                 a: name(key(Arm::Firecracker)),
@@ -306,7 +307,7 @@ fn comparisons(report: &Report) -> Vec<Comparison> {
                 resamples: RESAMPLES,
                 alpha: ALPHA,
                 floor: FLOOR,
-                finding: Finding::judge(found.ratios.first()?, found.p_value, ALPHA, FLOOR),
+                finding: Finding::judge(first.value, first.supported, found.p_value, ALPHA, FLOOR),
             })
         })
         .collect()
