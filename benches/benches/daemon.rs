@@ -67,6 +67,8 @@ impl Way {
     async fn ask(&mut self) -> usize {
         let request = Request::get("/").header("host", &self.host);
         let request = request.body(Empty::new()).expect("a request");
+        // The answer before this one has been read; its connection's task may not have seen that yet.
+        self.sender.ready().await.expect("a connection");
         let response = self.sender.send_request(request).await.expect("an answer");
         assert!(response.status().is_success(), "{}", response.status());
         let body = response.into_body().collect().await.expect("a body");
