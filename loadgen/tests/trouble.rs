@@ -255,15 +255,10 @@ fn what_a_run_left_behind_is_cleaned_by_its_name() {
     assert_eq!(server.alive(), 1);
 }
 
-/// The program with results on a file system of its own of so many KiB, of which `used` are taken; what is left there afterwards is
+/// A minute's load with results on a file system of its own of so many KiB, of which `used` are taken; what is left there afterwards is
 /// copied to `kept`. The file system is mounted in a user namespace, so that the test needs no root.
-fn on_a_small_disk(
-    url: &str,
-    kib: u32,
-    used: u32,
-    kept: &std::path::Path,
-    words: &str,
-) -> std::process::Output {
+fn on_a_small_disk(url: &str, kib: u32, used: u32, kept: &std::path::Path) -> std::process::Output {
+    let words = "cold-start --arrivals constant:100 --duration 60s --warm-up 0";
     let disk = tempfile::tempdir().unwrap();
     let out = disk.path().join("results");
     let program = command(url, &out, words);
@@ -297,8 +292,7 @@ fn on_a_small_disk(
 fn a_disk_that_fills_up_takes_the_report_and_whole_lines() {
     let kept = tempfile::tempdir().unwrap();
     let server = stub(slow());
-    let words = "cold-start --arrivals constant:100 --duration 60s --warm-up 0";
-    let output = on_a_small_disk(&server.url(), 512, 0, kept.path(), words);
+    let output = on_a_small_disk(&server.url(), 512, 0, kept.path());
     let (code, text) = told(&output);
     assert_eq!(code, 4, "{text}");
     let report = report(kept.path());
@@ -322,8 +316,7 @@ fn a_disk_that_fills_up_takes_the_report_and_whole_lines() {
 fn a_disk_without_room_for_a_report_is_told_before_the_run() {
     let kept = tempfile::tempdir().unwrap();
     let server = stub(slow());
-    let words = "cold-start --arrivals constant:100 --duration 60s --warm-up 0";
-    let output = on_a_small_disk(&server.url(), 128, 100, kept.path(), words);
+    let output = on_a_small_disk(&server.url(), 128, 100, kept.path());
     let (code, text) = told(&output);
     assert_eq!(code, 4, "{text}");
     assert!(

@@ -30,6 +30,15 @@ pub fn machine() -> Machine {
     }
 }
 
+/// This machine as one on which no guests run: that of a client.
+#[must_use]
+pub fn client() -> Machine {
+    Machine {
+        virtualization: Virtualization::None,
+        ..machine()
+    }
+}
+
 /// Type of the file system that holds `path`, by the longest mount point above it.
 #[must_use]
 pub fn file_system(path: &Path) -> Option<String> {

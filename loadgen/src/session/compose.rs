@@ -32,11 +32,7 @@ pub fn report(session: &Session, body: Load, versions: BTreeMap<String, String>)
     Report {
         schema: Version,
         kind: Tag::default(),
-        tool: Tool {
-            name: "loadgen".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            git_revision: probe::revision(),
-        },
+        tool: Tool::this("loadgen", env!("CARGO_PKG_VERSION")),
         run: session.run.clone(),
         command: session.settings.command.clone(),
         seed: Some(session.settings.seed),
@@ -55,9 +51,10 @@ pub fn report(session: &Session, body: Load, versions: BTreeMap<String, String>)
 }
 
 fn environment(host: &Host, folder: &Path) -> Environment {
-    let mut client = probe::machine();
-    client.virtualization = Virtualization::None;
-    client.file_system = probe::file_system(folder);
+    let client = Machine {
+        file_system: probe::file_system(folder),
+        ..probe::client()
+    };
     let measured = match &host.probed {
         Some(machine) => Some(machine.clone()),
         None => matches!(host.way, Some(Way::Here)).then(|| client.clone()),

@@ -57,17 +57,18 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         .await
         .map_err(|error| CliError::Io(args.agent.clone(), error))?;
     print!("{}", table::text(&run));
+    let (junit, journal) = (table::junit(&run), run.journal_lines());
     if let Some(out) = &args.out {
         let runs = std::slice::from_ref(&run);
         folder::write(out, &report::report(runs, about))?;
-        folder::write_file(out, "junit.xml", &table::junit(&run))?;
-        folder::write_file(out, "journal.jsonl", &run.journal_lines())?;
+        folder::write_file(out, "junit.xml", &junit)?;
+        folder::write_file(out, "journal.jsonl", &journal)?;
     }
     let json = serde_json::to_string_pretty(&run).unwrap_or_default();
     let files = [
         (&args.json, json),
-        (&args.junit, table::junit(&run)),
-        (&args.journal, run.journal_lines()),
+        (&args.junit, junit),
+        (&args.journal, journal),
     ];
     for (path, text) in files {
         if let Some(path) = path {

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use reports::model::verdicts::{AgentRun, RuleStanding, RuleVerdict};
-use reports::model::{
-    Environment, Report, Tag, Target, Tool, Verdicts, Version, Virtualization, command_line,
-};
+use reports::model::{Environment, Report, Tag, Target, Tool, Verdicts, Version, command_line};
 use reports::probe;
 
 use super::Run;
@@ -30,8 +28,6 @@ pub struct About {
 pub fn report(runs: &[Run], about: About) -> Report<Verdicts> {
     let scenario = runs.first().map_or("", |run| run.scenario.as_str());
     let isolation = runs.first().map_or("", |run| run.isolation.as_str());
-    let mut machine = probe::machine();
-    machine.virtualization = Virtualization::None;
     Report {
         schema: Version,
         kind: Tag::default(),
@@ -49,7 +45,7 @@ pub fn report(runs: &[Run], about: About) -> Report<Verdicts> {
             versions: BTreeMap::new(),
         },
         environment: Environment {
-            client: Some(machine),
+            client: Some(probe::client()),
             host: None,
         },
         body: Verdicts {

@@ -21,9 +21,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::model::load::{Arrival, Counts, Method, Series, SpectrumPoint, Unit};
-use crate::model::{Environment, Load, Report, Sample, Tag, Target, Tool, Version, Virtualization};
+use crate::model::{Environment, Load, Report, Sample, Tag, Target, Tool, Version};
 use crate::probe;
 use crate::stats::quantile::{Quantile, estimate, mean};
+use crate::stats::{self, rounded};
 
 /// Folders within folders that are looked into: group, function, value, `new`.
 const DEPTH: usize = 6;
@@ -103,12 +104,19 @@ pub fn import(folder: &Path, command: &[String]) -> Result<Imported, ImportError
     let (Some(first), Some(last)) = (instants.iter().min(), instants.iter().max()) else {
         return Err(ImportError::Empty(folder.to_owned()));
     };
-    let mut machine = probe::machine();
-    machine.virtualization = Virtualization::None;
+    let batches = series.iter().map(|one| {
+        let iterations = one.dimensions.get("iterations").map_or("", String::as_str);
+        format!("{} {iterations}", one.name)
+    });
+    let batches = format!(
+        "Iterations in a value: {}.",
+        Vec::from_iter(batches).join(" · ")
+    );
+    let machine = probe::client();
     let report = Report {
         schema: Version,
         kind: Tag::default(),
-        tool: Tool::this("criterion", env!("CARGO_PKG_VERSION")),
+        tool: Tool::this("reports", env!("CARGO_PKG_VERSION")),
         run: format!("criterion-{}", first.as_second()),
         command: command.to_vec(),
         seed: None,
@@ -133,6 +141,7 @@ pub fn import(folder: &Path, command: &[String]) -> Result<Imported, ImportError
             leaks: None,
             client: None,
             notes: vec![
+                batches,
                 "A value is the time of a batch of iterations; the batch is a condition of its series. Criterion takes its \
                  samples one after the other, without a pause."
                     .to_owned(),
@@ -224,26 +233,15 @@ fn batched(iters: &[f64], times: &[f64]) -> Option<Batched> {
         batch *= 10.0;
     }
     Some(Batched {
-        iterations: whole(batch),
-        nanos: each.iter().map(|time| whole(time * batch)).collect(),
+        iterations: rounded(batch),
+        nanos: each.iter().map(|time| rounded(time * batch)).collect(),
     })
-}
-
-/// Rounded; what is beyond a u64 is its greatest.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "`as` saturates, and values are not negative"
-)]
-fn whole(value: f64) -> u64 {
-    value.round() as u64
 }
 
 fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "numbers of samples are small")]
 fn series(
     name: String,
     group: &str,
@@ -260,7 +258,7 @@ fn series(
     let spectrum = (1..=POINTS.min(n)).filter_map(|point| {
         let rank = (point * n).div_ceil(POINTS.min(n));
         Some(SpectrumPoint {
-            share: rank as f64 / n as f64,
+            share: stats::count(rank) / stats::count(n),
             value: *sorted.get(rank - 1)?,
             count: count(rank),
         })
@@ -275,7 +273,7 @@ fn series(
             model: "closed".to_owned(),
             closed_loop: true,
             offered_per_s: None,
-            achieved_per_s: n as f64 * 1e9 / total_ns.max(1.0),
+            achieved_per_s: stats::count(n) * 1e9 / total_ns.max(1.0),
         },
         counts: Counts {
             planned: count(n),
@@ -283,7 +281,7 @@ fn series(
             ok: count(n),
             ..Counts::default()
         },
-        wall_ns: whole(total_ns),
+        wall_ns: rounded(total_ns),
         method: Method::NearestRank,
         quantiles: Quantile::SHOWN
             .iter()
@@ -291,7 +289,7 @@ fn series(
             .collect(),
         min: sorted.first().copied(),
         max: sorted.last().copied(),
-        mean: (n > 0).then(|| whole(mean(&sorted))),
+        mean: (n > 0).then(|| rounded(mean(&sorted))),
         spectrum: spectrum.collect(),
         timeline: Vec::new(),
         stages: Vec::new(),

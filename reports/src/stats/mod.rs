@@ -26,6 +26,17 @@ pub fn float(value: u64) -> f64 {
     value as f64
 }
 
+/// The nearest whole number; what is beyond a u64 is its greatest, what is below zero, or no number, is zero.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates"
+)]
+#[must_use]
+pub fn rounded(value: f64) -> u64 {
+    value.round() as u64
+}
+
 /// A count as a float.
 #[must_use]
 pub fn count(value: usize) -> f64 {

@@ -137,23 +137,27 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
     };
     std::fs::create_dir_all(&out)?;
     let mut flags = args.flags.clone();
-    let common = |number: u32, template: &str| {
-        let number = ["--number".to_owned(), number.to_string()];
-        let template = ["--template".to_owned(), template.to_owned()];
-        Vec::from_iter(number.into_iter().chain(template))
+    let script = |name: &str, number: u32, template: &str, more: &[String]| {
+        let scripts = ctx.workspace.join("tests/measure");
+        let program = text(&scripts.join(format!("{name}.py")));
+        let mut words = vec![text(&sdks.python), program];
+        words.extend(["--number".to_owned(), number.to_string()]);
+        words.extend(["--template".to_owned(), template.to_owned()]);
+        words.extend_from_slice(more);
+        words.extend(["--out".to_owned(), text(&out.join(name))]);
+        CommandLine::new(words).cwd(&scripts)
     };
-    let (name, mut words) = match &args.what {
+    let command = match &args.what {
         What::Creates {
             number,
             template,
             pause_ms,
         } => {
-            let mut words = common(*number, template);
-            words.extend(["--pause-ms".to_owned(), pause_ms.to_string()]);
-            ("creates", words)
+            let pause = ["--pause-ms".to_owned(), pause_ms.to_string()];
+            script("creates", *number, template, &pause)
         }
-        What::Lifecycle { number, template } => ("lifecycle", common(*number, template)),
-        What::Clones { number, template } => ("clones", common(*number, template)),
+        What::Lifecycle { number, template } => script("lifecycle", *number, template, &[]),
+        What::Clones { number, template } => script("clones", *number, template, &[]),
         What::Density {
             number,
             template,
@@ -162,9 +166,8 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
             parts.templates = resized(&parts, template, *memory_mib, &out)?;
             flags.extend(crowd(*number, *memory_mib));
             flags.push("--metrics-interval-seconds=0".to_owned());
-            let mut words = common(*number, template);
-            words.extend(["--memory-mib".to_owned(), memory_mib.to_string()]);
-            ("density", words)
+            let memory = ["--memory-mib".to_owned(), memory_mib.to_string()];
+            script("density", *number, template, &memory)
         }
         What::Run {
             sandboxes,
@@ -178,16 +181,8 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
             if let Some(sandboxes) = sandboxes {
                 flags.extend(crowd(*sandboxes, memory_mib.unwrap_or(UNKNOWN_MIB)));
             }
-            ("", command.clone())
+            CommandLine::new(command.clone())
         }
-    };
-    let scripts = ctx.workspace.join("tests/measure");
-    let command = if name.is_empty() {
-        CommandLine::new(words)
-    } else {
-        let program = text(&scripts.join(format!("{name}.py")));
-        words.extend(["--out".to_owned(), text(&out.join(name))]);
-        CommandLine::new([text(&sdks.python), program].into_iter().chain(words)).cwd(&scripts)
     };
     signals::catch()?;
     let host = args.host.start(ctx, place)?;

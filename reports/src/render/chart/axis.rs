@@ -137,7 +137,7 @@ pub fn log_ticks(low: f64, high: f64) -> Vec<f64> {
 /// A mark's text: as many decimals as it needs, thousands apart.
 fn plain(value: f64) -> String {
     let text = if value.abs() >= 1_000.0 {
-        let grouped = super::super::text::whole(rounded(value.abs()));
+        let grouped = super::super::text::whole(crate::stats::rounded(value.abs()));
         return if value < 0.0 {
             format!("−{grouped}")
         } else {
@@ -149,15 +149,6 @@ fn plain(value: f64) -> String {
     text.trim_end_matches('0')
         .trim_end_matches('.')
         .replace('-', "−")
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a positive mark; beyond 2^64 it saturates"
-)]
-fn rounded(value: f64) -> u64 {
-    value.round() as u64
 }
 
 #[cfg(test)]

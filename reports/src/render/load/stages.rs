@@ -201,6 +201,7 @@ mod tests {
         assert_eq!(found.len(), SERIES.len());
         assert!(!found.contains_key("b") && found.contains_key("j"));
         let mut classes: Vec<&String> = found.values().collect();
+        classes.sort();
         classes.dedup();
         assert_eq!(classes.len(), SERIES.len(), "two stages of one colour");
         let texts = |series| {

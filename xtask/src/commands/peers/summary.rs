@@ -8,7 +8,7 @@ use super::plan::{Arm, Measure};
 use super::record::{Environment, Outcome, ProcessMemory, Record, Sample};
 use reports::stats::quantile::{Estimate, Quantile, at, estimate};
 use reports::stats::ratio::{Comparison, RESAMPLES, Round, SEED, compare};
-use reports::stats::{count, float, quantile};
+use reports::stats::{count, float, quantile, rounded};
 
 /// What was done how often at once with guests of which size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -263,15 +263,6 @@ fn memory(records: &[Record]) -> Vec<MemoryRow> {
         }
     };
     keys.into_iter().map(row).collect()
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "means of counts: neither negative nor beyond 2^53"
-)]
-fn rounded(value: f64) -> u64 {
-    value.round() as u64
 }
 
 /// Nanoseconds as milliseconds.
