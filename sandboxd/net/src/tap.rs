@@ -47,9 +47,22 @@ fn open(name: &str, extra: libc::c_int) -> io::Result<File> {
 }
 
 /// Opens an existing TAP as a VMM does, with checksum offload towards the guest.
+///
+/// As a VMM, it asks again while the TAP is busy: a process that another test was starting when its maker closed it holds a
+/// copy of the descriptor until its exec (open(2), `O_CLOEXEC`).
 #[cfg(test)]
 pub fn attach(name: &str) -> io::Result<File> {
-    let file = open(name, 0)?;
+    let began = std::time::Instant::now();
+    let file = loop {
+        match open(name, 0) {
+            Err(why)
+                if why.kind() == io::ErrorKind::ResourceBusy && began.elapsed().as_secs() < 1 =>
+            {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            ended => break ended?,
+        }
+    };
     // SAFETY: TUNSETOFFLOAD takes an integer, no pointer, on a tun descriptor.
     if unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETOFFLOAD, 1_usize) } < 0 {
         return Err(io::Error::last_os_error());
