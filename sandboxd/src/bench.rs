@@ -93,6 +93,7 @@ impl Daemon {
             templates,
             keys: KeyRing::new(store),
             domain: None,
+            services: crate::services::Services::default(),
             default_egress: Verdict::Deny,
         });
         Ok(Self {

@@ -1,10 +1,10 @@
 //! The daemon: E2B-compatible API and proxy over KVM microVMs.
 //!
 //! ```text
-//!   cli ─► api ──┬─► lifecycle ──┬─► machine ─► microvm processes, guest agents
-//!          proxy ┘               ├─► egress  ─► TAPs and eBPF policies
-//!                                ├─► store   ─► SQLite
-//!                                └─► admission, templates, telemetry
+//!   cli ─► api ─────┬─► lifecycle ──┬─► machine ─► microvm processes, guest agents
+//!          proxy ───┤               ├─► egress  ─► TAPs and eBPF policies
+//!          services ┘               ├─► store   ─► SQLite
+//!                                   └─► admission, templates, telemetry
 //! ```
 //!
 //! Nothing lower imports anything higher; decisions are pure functions in files of their own, I/O and locks live at
@@ -25,6 +25,7 @@ mod lifecycle;
 mod machine;
 mod moment;
 mod proxy;
+mod services;
 mod store;
 mod telemetry;
 mod templates;

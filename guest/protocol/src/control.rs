@@ -153,7 +153,13 @@ pub struct Network {
     /// Name servers for `/etc/resolv.conf`.
     #[serde(default)]
     pub dns: Vec<Ipv4Addr>,
+    /// Names in `/etc/hosts` beside the guest's own, at most [`MAX_HOSTS`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<String, Ipv4Addr>,
 }
+
+/// Most names in `/etc/hosts` beside the guest's own.
+pub const MAX_HOSTS: usize = 256;
 
 impl Network {
     /// The network every guest has (see [`crate::net`]), with the given name servers.
@@ -165,6 +171,7 @@ impl Network {
             gateway: crate::net::GATEWAY_ADDRESS,
             mac: Some(crate::net::format_mac(crate::net::GATEWAY_MAC)),
             dns,
+            hosts: BTreeMap::new(),
         }
     }
 }

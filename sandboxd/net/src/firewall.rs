@@ -5,9 +5,9 @@
 //!                                    │ to another TAP: drop
 //!                                    │ source is no identity (no program ran): drop
 //!                                    │ too many flows of one guest: drop
-//!                        input: from a TAP to the host itself: drop
+//!                        input: from a TAP to the host itself: drop, but for its services
 //!   uplink ─► forward: replies only ─► [to_guest] ─► TAP ─► guest
-//!   host ─► output: to a TAP only ICMP errors about forwarded packets
+//!   host ─► output: to a TAP only ICMP errors about forwarded packets, and replies of services
 //! ```
 //!
 //! The table is replaced in one transaction, so that there is no moment without it. Chains of other
@@ -15,11 +15,12 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
+use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
 use thiserror::Error;
 
-use crate::link;
+use crate::{link, services};
 
 /// Tracked connections one guest may have at a time, so that none fills the host's table.
 pub const FLOWS_PER_GUEST: u32 = 4096;
@@ -44,6 +45,8 @@ pub struct Ruleset<'a> {
     pub tap_prefix: &'a str,
     /// Whether packets leave under the uplink's address.
     pub masquerade: bool,
+    /// Addresses of the host's own that guests may talk with, on one port of TCP.
+    pub services: &'a [Ipv4Addr],
 }
 
 impl fmt::Display for Ruleset<'_> {
@@ -52,8 +55,24 @@ impl fmt::Display for Ruleset<'_> {
             table,
             tap_prefix,
             masquerade,
+            services,
         } = self;
         let identities = link::identity_range();
+        let (mut to_services, mut from_services) = (String::new(), String::new());
+        if !services.is_empty() {
+            let (port, guests) = (services::PORT, format!("iifname \"{tap_prefix}*\""));
+            let services: Vec<_> = services.iter().map(Ipv4Addr::to_string).collect();
+            let services = services.join(", ");
+            to_services = format!(
+                r#"    {guests} ip saddr {identities} ip daddr {{ {services} }} ct state new add @flows {{ ip saddr ct count over {FLOWS_PER_GUEST} }} counter drop
+    {guests} ip saddr {identities} ip daddr {{ {services} }} tcp dport {port} accept
+"#
+            );
+            from_services = format!(
+                r#"    oifname "{tap_prefix}*" ip saddr {{ {services} }} tcp sport {port} ct state established accept
+"#
+            );
+        }
         write!(
             f,
             r#"table inet {table}
@@ -66,7 +85,7 @@ table inet {table} {{
   }}
   chain input {{
     type filter hook input priority filter - 10; policy accept;
-    iifname "{tap_prefix}*" counter drop
+{to_services}    iifname "{tap_prefix}*" counter drop
   }}
   chain forward {{
     type filter hook forward priority filter - 10; policy accept;
@@ -80,7 +99,7 @@ table inet {table} {{
   chain output {{
     type filter hook output priority filter - 10; policy accept;
     oifname "{tap_prefix}*" icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} accept
-    oifname "{tap_prefix}*" counter drop
+{from_services}    oifname "{tap_prefix}*" counter drop
   }}
 "#
         )?;
@@ -144,8 +163,23 @@ mod tests {
             table: "sandboxd_1a2b",
             tap_prefix: "sbx",
             masquerade: true,
+            services: &[],
         };
         insta::assert_snapshot!(ruleset);
+    }
+
+    #[test]
+    fn services_are_let_in_on_their_port_alone() {
+        let services = [[198, 18, 0, 7], [198, 19, 1, 2]].map(Ipv4Addr::from);
+        let ruleset = Ruleset {
+            table: "t",
+            tap_prefix: "sbx",
+            masquerade: false,
+            services: &services,
+        };
+        let text = ruleset.to_string();
+        let lines: Vec<_> = text.lines().filter(|line| line.contains("198.")).collect();
+        insta::assert_snapshot!(lines.join("\n"));
     }
 
     #[test]
@@ -154,6 +188,7 @@ mod tests {
             table: "t",
             tap_prefix: "sbx",
             masquerade: false,
+            services: &[],
         };
         assert!(!ruleset.to_string().contains("postrouting"));
     }

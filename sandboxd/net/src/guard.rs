@@ -27,7 +27,7 @@ use crate::link::{self, GATEWAY_MAC, GUEST_MAC, MTU};
 use crate::netlink::{self, Request};
 use crate::policy::EgressPolicy;
 use crate::slots::{Released, Slots, Taken};
-use crate::{sysctl, tap};
+use crate::{services, sysctl, tap};
 
 /// Frames that may wait for a guest.
 const QUEUE_LEN: u32 = 512;
@@ -49,6 +49,8 @@ pub struct Config {
     pub uplink_masquerade: bool,
     /// Blocked ranges that are left to the sandboxes' policies, for services in private networks.
     pub exempt: Vec<Ipv4Net>,
+    /// Addresses of this host, of [`services::RANGE`], that sandboxes' policies may open; at most [`services::MAX`].
+    pub services: Vec<Ipv4Addr>,
     /// Whether refusals are written to the ring buffer, see [`Netguard::next_event`].
     pub events: bool,
     /// Where the instance file lies.
@@ -56,7 +58,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// 256 slots, 4 spare TAPs `sbx…`, masquerade, nothing exempt, no events.
+    /// 256 slots, 4 spare TAPs `sbx…`, masquerade, nothing exempt, no services, no events.
     #[must_use]
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -65,6 +67,7 @@ impl Config {
             tap_prefix: "sbx".to_owned(),
             uplink_masquerade: true,
             exempt: Vec::new(),
+            services: Vec::new(),
             events: false,
             state_dir: state_dir.into(),
         }
@@ -131,6 +134,8 @@ pub struct Netguard {
     slots: Slots,
     /// Interface numbers of taken slots.
     indexes: BTreeMap<u32, u32>,
+    /// Held, so that the services' addresses are there.
+    _services: Option<services::Interface>,
 }
 
 impl Netguard {
@@ -141,14 +146,24 @@ impl Netguard {
     /// [`NetguardError`]; what was begun stays for the next try.
     pub fn open(config: Config) -> Result<Self, NetguardError> {
         check(&config)?;
-        let datapath = Datapath::load(&config.exempt)?;
+        let mut exempt = config.exempt.clone();
+        exempt.extend(config.services.iter().copied().map(Ipv4Net::from));
+        let datapath = Datapath::load(&exempt)?;
         let instance = Instance::open(&config.state_dir, &config.tap_prefix, sysctl::forwards)?;
         let (orphaned, foreign) = found(&config, &instance)?;
         firewall::install(&Ruleset {
             table: &instance.table(),
             tap_prefix: &config.tap_prefix,
             masquerade: config.uplink_masquerade,
+            services: &config.services,
         })?;
+        let services = (!config.services.is_empty())
+            .then(|| {
+                let (name, alias) = (instance.services_interface(), instance.alias());
+                services::Interface::open(&name, &alias, &config.services)
+                    .map_err(|(step, error)| failed(&name, step, error))
+            })
+            .transpose()?;
         sysctl::set_forwarding(true).map_err(NetguardError::Forwarding)?;
         let spare = usize::try_from(config.spare_taps).unwrap_or(usize::MAX);
         let slots = Slots::new(config.slots, spare, orphaned, &foreign);
@@ -158,6 +173,7 @@ impl Netguard {
             datapath,
             slots,
             indexes: BTreeMap::new(),
+            _services: services,
         };
         guard.fill_spares()?;
         Ok(guard)
@@ -433,6 +449,12 @@ fn check(config: &Config) -> Result<(), NetguardError> {
             "tap_prefix must be 1 to 10 lower-case letters",
         ));
     }
+    let outside = |address: &Ipv4Addr| !services::RANGE.contains(address);
+    if config.services.len() > services::MAX || config.services.iter().any(outside) {
+        return Err(NetguardError::Config(
+            "services must be at most 256 addresses of 198.18.0.0/15",
+        ));
+    }
     Ok(())
 }
 
@@ -496,6 +518,14 @@ mod tests {
             },
             Config {
                 tap_prefix: "elevenchars".into(),
+                ..good.clone()
+            },
+            Config {
+                services: vec![Ipv4Addr::new(10, 213, 0, 7)],
+                ..good.clone()
+            },
+            Config {
+                services: vec![Ipv4Addr::new(198, 18, 0, 7); services::MAX + 1],
                 ..good
             },
         ] {

@@ -150,6 +150,12 @@ impl Instance {
         format!("sandboxd:{}", self.record.id)
     }
 
+    /// Name of the interface with the services' addresses.
+    #[must_use]
+    pub fn services_interface(&self) -> String {
+        format!("svc-{}", self.record.id)
+    }
+
     /// Whether the host forwarded packets before this instance began.
     #[must_use]
     pub fn forwarding_was_on(&self) -> bool {

@@ -4,7 +4,8 @@
 //!   EgressPolicy ─► policy (pure) ─► rules ─► datapath ─► maps ◄─ programs (bpf/) on each TAP
 //!                                                │
 //!   Netguard: slots (pure) ─► tap, netlink, sysctl: interfaces, routes, neighbours
-//!                          └► firewall: nftables table beside them; instance: who we are
+//!                          ├► firewall: nftables table beside them; instance: who we are
+//!                          └► services: addresses of the host's that policies may open
 //! ```
 //!
 //! What a guest gets: one address, one gateway, and packets to those IPv4 addresses its policy
@@ -22,6 +23,7 @@ mod instance;
 pub mod link;
 mod netlink;
 pub mod policy;
+pub mod services;
 mod slots;
 mod sysctl;
 mod tap;

@@ -65,8 +65,9 @@ impl EgressPolicy {
 pub const MAX_RANGES: usize = 1024;
 
 /// Ranges that no policy opens: "this" network, private and shared address space, loopback,
-/// link-local (cloud metadata among it), multicast, reserved and broadcast (RFC 6890, RFC 5771).
-pub const ALWAYS_BLOCKED: [Ipv4Net; 9] = [
+/// link-local (cloud metadata among it), benchmarking (where the host's services are), multicast,
+/// reserved and broadcast (RFC 6890, RFC 5771).
+pub const ALWAYS_BLOCKED: [Ipv4Net; 10] = [
     Ipv4Net::new_assert(Ipv4Addr::new(0, 0, 0, 0), 8),
     Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
     Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
@@ -74,6 +75,7 @@ pub const ALWAYS_BLOCKED: [Ipv4Net; 9] = [
     Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16),
     Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
     Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
+    crate::services::RANGE,
     Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4),
     Ipv4Net::new_assert(Ipv4Addr::new(240, 0, 0, 0), 4),
 ];

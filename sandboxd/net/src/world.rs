@@ -131,16 +131,18 @@ pub fn ip(arguments: &str) {
     assert!(output.status.success(), "ip {arguments}: {output:?}");
 }
 
-/// Names of the interfaces of this namespace that look like TAPs.
-pub fn taps() -> Vec<String> {
-    let mut names: Vec<String> = crate::netlink::links()
-        .unwrap()
-        .into_iter()
-        .map(|link| link.name)
-        .filter(|name| name.starts_with("sbx"))
-        .collect();
+/// Names of the interfaces of this namespace.
+pub fn links() -> Vec<String> {
+    let links = crate::netlink::links().unwrap();
+    let mut names: Vec<String> = links.into_iter().map(|link| link.name).collect();
     names.sort();
     names
+}
+
+/// Names of those that look like TAPs.
+pub fn taps() -> Vec<String> {
+    let taps = links().into_iter();
+    taps.filter(|name| name.starts_with("sbx")).collect()
 }
 
 pub fn nft(arguments: &str) -> String {

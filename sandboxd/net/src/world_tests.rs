@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::datapath::packets::{ACK, Frame, RST, SYN, checksum};
 use crate::link::{GATEWAY_ADDRESS, GUEST_ADDRESS, identity};
-use crate::world::{CLOSED, Guest, NEVER, OUTSIDE, SOON, UPLINK, World, ip, nft, taps, with_world};
+use crate::world::{
+    CLOSED, Guest, NEVER, OUTSIDE, SOON, UPLINK, World, ip, links, nft, taps, with_world,
+};
 use crate::{Config, EgressPolicy, Netguard, NetguardError, Verdict, sysctl};
 
 const PSH: u8 = 0x08;
@@ -192,6 +194,58 @@ fn a_denied_connection_is_reset_at_once_and_nothing_gets_out() {
         assert_eq!(counters.packets(Verdict::Denied), 4);
         assert_eq!(counters.packets(Verdict::Passed), 0);
         guard.close().unwrap();
+    });
+}
+
+#[test]
+fn a_service_of_the_host_sees_who_calls_and_only_those_it_is_opened_to() {
+    let service = Ipv4Addr::new(198, 18, 0, 7);
+    with_world(|world| {
+        let mut guard = Netguard::open(Config {
+            services: vec![service],
+            ..world.config()
+        })
+        .unwrap();
+        let listener = TcpListener::bind((service, 80)).unwrap();
+        let other = TcpListener::bind((service, 81)).unwrap();
+        other.set_nonblocking(true).unwrap();
+        let tap = guard.acquire(&open_to(&["198.18.0.7/32"])).unwrap();
+        let mut guest = Guest::on(&tap);
+        guest.send(&Frame::tcp(service, (40_001, 80), 1000, SYN, b""));
+        let answer = guest.expect();
+        assert_eq!((answer.source, answer.ports()), (service, (80, 40_001)));
+        assert_eq!(answer.tcp_flags(), SYN | ACK);
+        let mut last = Frame::tcp(service, (40_001, 80), 1001, ACK, b"");
+        last.payload[8..12].copy_from_slice(&answer.tcp_number(4).wrapping_add(1).to_be_bytes());
+        guest.send(&last);
+        let (_open, from) = listener.accept().unwrap();
+        assert_eq!(from.ip(), tap.identity);
+        // Another port of the same address is the host's own.
+        guest.send(&Frame::tcp(service, (40_002, 81), 1000, SYN, b""));
+        guest.expect_nothing();
+        assert!(other.accept().is_err());
+
+        // A sandbox whose policy does not name it is refused at once.
+        listener.set_nonblocking(true).unwrap();
+        let tap = guard.acquire(&EgressPolicy::deny_all()).unwrap();
+        let mut stranger = Guest::on(&tap);
+        stranger.send(&Frame::tcp(service, (40_001, 80), 7, SYN, b""));
+        assert_eq!(stranger.expect().tcp_flags(), RST | ACK);
+        assert!(listener.accept().is_err());
+        let name = links().into_iter().find(|name| name.starts_with("svc-"));
+        let name = name.expect("no interface");
+        assert!(links().contains(&name));
+        // A successor has it again, also when its predecessor left everything behind.
+        drop(guard);
+        assert!(!links().contains(&name));
+        let guard = Netguard::open(Config {
+            services: vec![service],
+            ..world.config()
+        })
+        .unwrap();
+        assert!(links().contains(&name));
+        guard.close().unwrap();
+        assert!(!links().contains(&name));
     });
 }
 

@@ -43,6 +43,7 @@ use tracing::Instrument;
 
 use crate::egress::Verdict;
 use crate::lifecycle::manager::Manager;
+use crate::services::Services;
 use crate::templates::Templates;
 use error::ApiError;
 use routes::Access;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub domain: Option<String>,
     /// What sandboxes may reach when a request does not say.
     pub default_egress: Verdict,
+    /// Internal services that a request may name.
+    pub services: Services,
 }
 
 /// A handle to [`Shared`].

@@ -54,6 +54,7 @@ impl Client {
             templates: house.templates.clone(),
             keys: KeyRing::new(house.store.clone()),
             domain: None,
+            services: crate::services::Services::default(),
             default_egress: Verdict::Deny,
         });
         Self {

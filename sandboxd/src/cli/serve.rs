@@ -13,6 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_protocol::control::Network;
 use anyhow::{Context, bail};
 use rustix::fs::FlockOperation;
 use rustix::process::{Resource, Rlimit};
@@ -33,6 +34,8 @@ use crate::machine::layout::Layout;
 use crate::machine::microvm::{MicrovmConfig, Microvms};
 use crate::proxy::forward::Forwarder;
 use crate::proxy::server::{Service, serve};
+use crate::services::Services;
+use crate::services::front::Front;
 use crate::store::Store;
 use crate::telemetry::{Telemetry, logging};
 use crate::templates::Templates;
@@ -82,6 +85,11 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
         &state_dir,
     )
     .await?;
+    let (dns, services) = settings
+        .network
+        .map(|network| (network.dns, network.services))
+        .unwrap_or_default();
+    let fronts = fronts(&services).await?;
     let hypervisor = Microvms::new(
         MicrovmConfig {
             program: settings.microvm,
@@ -89,7 +97,10 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
             agent_disk: settings.agent_disk,
             overlay_base: settings.overlay_base,
             start_timeout: settings.start_timeout,
-            dns: settings.network.map(|n| n.dns).unwrap_or_default(),
+            network: Network {
+                hosts: services.hosts(),
+                ..Network::standard(dns)
+            },
         },
         layout,
         cgroups.clone(),
@@ -114,6 +125,9 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
             connections: settings.max_connections,
         },
     });
+    for front in fronts {
+        tokio::spawn(front.run(Arc::downgrade(&manager)));
+    }
     let recovered = recovery::recover(&manager).await?;
     tracing::info!(?recovered, "recovered");
     let mut told = pin!(async {
@@ -148,6 +162,7 @@ async fn daemon(settings: Settings) -> anyhow::Result<()> {
         keys: KeyRing::new(store),
         domain: settings.domain,
         default_egress: settings.default_egress,
+        services,
     });
     let service = Service {
         api: router(app),
@@ -189,13 +204,31 @@ async fn egress(
     let Some(network) = network else {
         return Ok(Arc::new(NoNetwork));
     };
-    let guard = Guard::open(&network.tap_prefix, &network.exempt, sandboxes, state_dir)
-        .await
-        .context(
-            "The sandbox network cannot be set up. `sandboxd doctor` says what this host lacks; --no-network runs \
-             sandboxes without a network",
-        )?;
+    let guard = Guard::open(
+        &network.tap_prefix,
+        &network.exempt,
+        &network.services,
+        sandboxes,
+        state_dir,
+    )
+    .await
+    .context(
+        "The sandbox network cannot be set up. `sandboxd doctor` says what this host lacks; --no-network runs \
+         sandboxes without a network",
+    )?;
     Ok(Arc::new(guard))
+}
+
+/// Listens at the address of each service, which the host has with the network.
+async fn fronts(services: &Services) -> anyhow::Result<Vec<Front>> {
+    let mut fronts = Vec::new();
+    for service in services.iter() {
+        let front = Front::bind(service).await;
+        let failed = || format!("the service {service} cannot be listened for");
+        fronts.push(front.with_context(failed)?);
+        tracing::info!(name = service.name, target = service.target, address = %service.address(), "a service");
+    }
+    Ok(fronts)
 }
 
 /// Makes a folder that only this user can enter.

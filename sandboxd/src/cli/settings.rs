@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::admission::Limits;
 use crate::egress::{Net, Verdict};
 use crate::machine::pool::demand::Limits as PoolLimits;
+use crate::services::{Service, ServiceError, Services};
 use crate::telemetry::logging::LogFormat;
 
 /// State folder when none is named.
@@ -84,6 +85,16 @@ pub struct Options {
         value_delimiter = ','
     )]
     exempt_networks: Option<Vec<Net>>,
+    /// A program that sandboxes may call by a name which their request allows: NAME=HOST:PORT, with HOST:PORT seen from this
+    /// host. Guests call http://NAME/. The program is told who calls in a PROXY protocol header (version 2), as a value of
+    /// type E5
+    #[arg(
+        long = "internal-service",
+        env = "SANDBOXD_INTERNAL_SERVICES",
+        value_name = "SERVICE",
+        value_delimiter = ','
+    )]
+    internal_services: Option<Vec<Service>>,
     /// Name servers of sandboxes [default: 1.1.1.1,8.8.8.8]
     #[arg(
         long,
@@ -201,6 +212,8 @@ pub struct NetworkSettings {
     pub tap_prefix: String,
     /// Networks left to the sandboxes' policies.
     pub exempt: Vec<Net>,
+    /// Internal services.
+    pub services: Services,
     /// Name servers.
     pub dns: Vec<Ipv4Addr>,
 }
@@ -249,6 +262,9 @@ pub enum SettingsError {
         /// Why.
         error: std::io::Error,
     },
+    /// The services.
+    #[error("--internal-service: {0}.")]
+    Services(#[from] ServiceError),
     /// A number is out of range.
     #[error("--{flag} must be {range}.")]
     Range {
@@ -290,7 +306,7 @@ impl Options {
             ($($name:ident)*) => { Self { $($name: self.$name.or(other.$name)),* } };
         }
         first!(listen state_dir run_dir kernel agent_disk overlay_base templates microvm domain default_egress
-            no_network tap_prefix exempt_networks dns max_sandboxes memory_limit_mib max_lifetime_seconds
+            no_network tap_prefix exempt_networks internal_services dns max_sandboxes memory_limit_mib max_lifetime_seconds
             max_connections start_timeout_seconds no_snapshots pool_min pool_max metrics_interval_seconds keep_sandboxes_on_exit log log_format)
     }
 
@@ -306,6 +322,10 @@ impl Options {
             count => Ok(count),
         };
         let whole = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let services = Services::new(self.internal_services.unwrap_or_default())?;
+        if self.no_network == Some(true) && services.iter().next().is_some() {
+            return Err(ServiceError::NoNetwork.into());
+        }
         let memory_mib = self.memory_limit_mib.unwrap_or(available_mib / 10 * 9);
         Ok(Settings {
             listen: self
@@ -330,6 +350,7 @@ impl Options {
             network: (!self.no_network.unwrap_or(false)).then(|| NetworkSettings {
                 tap_prefix: self.tap_prefix.unwrap_or("sbx".to_owned()),
                 exempt: self.exempt_networks.unwrap_or_default(),
+                services,
                 dns: self
                     .dns
                     .unwrap_or(vec![Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(8, 8, 8, 8)]),

@@ -61,6 +61,33 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
 }
 
 #[test]
+fn services_come_from_flags_or_the_file_and_need_a_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("sandboxd.toml");
+    std::fs::write(&file, "internal-services = [\"a.b=h:1\", \"c.d=h:2\"]\n").unwrap();
+    let names = |options: Options| {
+        let settings = options.over(files(dir.path())).settle(0);
+        let services = settings.map(|settings| settings.network.unwrap().services);
+        services.map(|all| all.iter().map(|it| it.name.clone()).collect::<Vec<_>>())
+    };
+    assert_eq!(names(super::read(&file).unwrap()).unwrap(), ["a.b", "c.d"]);
+    let given = [
+        "--internal-service",
+        "e.f=h:1",
+        "--internal-service=g.h=[::1]:80",
+    ];
+    let over = options(&given).over(super::read(&file).unwrap());
+    assert_eq!(names(over).unwrap(), ["e.f", "g.h"]);
+    let twice = names(options(&["--internal-service", "a.b=h:1,a.b=h:2"]));
+    insta::assert_snapshot!(twice.unwrap_err(), @"--internal-service: the service `a.b` is named twice.");
+    let no_network = options(&["--internal-service", "a.b=h:1", "--no-network"]);
+    insta::assert_snapshot!(
+        names(no_network).unwrap_err(),
+        @"--internal-service: sandboxes without a network reach no services: leave out --no-network or --internal-service."
+    );
+}
+
+#[test]
 fn the_pool_fits_the_host_and_what_was_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let pool = |words: &[&str], mib| {

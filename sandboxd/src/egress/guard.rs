@@ -12,6 +12,8 @@ use futures_util::future::BoxFuture;
 use netguard::{Config, DefaultAction, EgressPolicy, Ipv4Net, Netguard, NetguardError};
 use tokio::sync::oneshot;
 
+use crate::services::{Service, Services};
+
 use super::{Egress, EgressError, Net, Policy, Tap, Verdict};
 
 type Job = Box<dyn FnOnce(&mut Option<Netguard>) + Send>;
@@ -27,12 +29,14 @@ impl Guard {
     pub async fn open(
         tap_prefix: &str,
         exempt: &[Net],
+        services: &Services,
         sandboxes: usize,
         state_dir: &Path,
     ) -> Result<Self, EgressError> {
         let mut config = Config::new(state_dir);
         config.slots = u32::try_from(sandboxes).unwrap_or(u32::MAX);
         config.tap_prefix = tap_prefix.to_owned();
+        config.services = services.iter().map(Service::address).collect();
         config.exempt = exempt.iter().map(Ipv4Net::from).collect();
         let (jobs, queue) = mpsc::channel::<Job>();
         let (answer, opened) = oneshot::channel();

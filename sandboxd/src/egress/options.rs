@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   allow_internet_access   absent → the daemon's default    true → out unless listed    false → in unless listed
-//!   network.allowOut        IPv4 addresses and networks; let out whatever else is said
+//!   network.allowOut        IPv4 addresses and networks, names of internal services; let out whatever else is said
 //!   network.denyOut         IPv4 addresses and networks; `0.0.0.0/0` turns the default to "in"
 //! ```
 //!
@@ -17,6 +17,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{Net, Policy, Verdict};
+use crate::services::Services;
 
 /// Most entries of one list.
 const MAX_ENTRIES: usize = 256;
@@ -28,7 +29,7 @@ const MAX_HOST: usize = 261;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct NetworkRequest {
-    /// IPv4 addresses and networks that are let out.
+    /// IPv4 addresses and networks that are let out, and names of this host's internal services.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_out: Option<Vec<String>>,
     /// IPv4 addresses and networks that are kept in.
@@ -58,7 +59,7 @@ pub struct NetworkRequest {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct NetworkUpdate {
-    /// IPv4 addresses and networks that are let out.
+    /// IPv4 addresses and networks that are let out, and names of this host's internal services.
     pub allow_out: Option<Vec<String>>,
     /// IPv4 addresses and networks that are kept in.
     pub deny_out: Option<Vec<String>>,
@@ -81,7 +82,7 @@ pub enum OptionsError {
     Unsupported(&'static str),
     /// A domain, where only addresses are supported.
     #[error(
-        "network.allowOut: `{0}` is a domain, and this server supports IPv4 addresses and networks only"
+        "network.allowOut: `{0}` is a domain, and this server supports IPv4 addresses, networks and the names of its internal services only"
     )]
     Domain(String),
     /// IPv6, which guests do not have.
@@ -133,6 +134,7 @@ impl Options {
         network: &NetworkRequest,
         allow_internet_access: Option<bool>,
         default: Verdict,
+        services: &Services,
     ) -> Result<Self, OptionsError> {
         refuse("rules", network.rules.as_ref())?;
         refuse("egressProxy", network.egress_proxy.as_ref())?;
@@ -149,6 +151,7 @@ impl Options {
                 network.deny_out.as_deref(),
                 allow_internet_access,
                 default,
+                services,
             )?,
             allow_public_traffic: network.allow_public_traffic.unwrap_or(true),
             mask_request_host: network.mask_request_host.clone(),
@@ -158,7 +161,7 @@ impl Options {
 
 impl NetworkUpdate {
     /// The policy that replaces the former one.
-    pub fn check(&self, default: Verdict) -> Result<Policy, OptionsError> {
+    pub fn check(&self, default: Verdict, services: &Services) -> Result<Policy, OptionsError> {
         refuse("rules", self.rules.as_ref())?;
         refuse("egressProxy", self.egress_proxy.as_ref())?;
         refuse("dnsServers", self.dns_servers.as_ref())?;
@@ -167,6 +170,7 @@ impl NetworkUpdate {
             self.deny_out.as_deref(),
             self.allow_internet_access,
             default,
+            services,
         )
     }
 }
@@ -176,9 +180,12 @@ fn policy(
     deny: Option<&[String]>,
     internet: Option<bool>,
     default: Verdict,
+    services: &Services,
 ) -> Result<Policy, OptionsError> {
-    let allow = nets("allowOut", allow.unwrap_or_default())?;
-    let mut deny = nets("denyOut", deny.unwrap_or_default())?;
+    let allow = nets("allowOut", allow.unwrap_or_default(), |name| {
+        services.net(name)
+    })?;
+    let mut deny = nets("denyOut", deny.unwrap_or_default(), |_| None)?;
     let mut default = match internet {
         Some(true) => Verdict::Allow,
         Some(false) => Verdict::Deny,
@@ -213,13 +220,20 @@ pub fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn nets(list: &'static str, entries: &[String]) -> Result<Vec<Net>, OptionsError> {
+fn nets(
+    list: &'static str,
+    entries: &[String],
+    named: impl Fn(&str) -> Option<Net>,
+) -> Result<Vec<Net>, OptionsError> {
     if entries.len() > MAX_ENTRIES {
         return Err(OptionsError::TooMany(list));
     }
     let mut nets = entries
         .iter()
-        .map(|entry| net(list, entry.trim()))
+        .map(|entry| match named(entry.trim()) {
+            Some(net) => Ok(net),
+            None => net(list, entry.trim()),
+        })
         .collect::<Result<Vec<_>, _>>()?;
     nets.sort_unstable();
     nets.dedup();

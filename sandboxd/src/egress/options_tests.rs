@@ -3,11 +3,15 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Net, NetworkRequest, NetworkUpdate, Options, Verdict};
+use super::{Net, NetworkRequest, NetworkUpdate, Options, Services, Verdict};
+
+fn services() -> Services {
+    Services::new(vec!["flights.mock.internal=h:1".parse().unwrap()]).unwrap()
+}
 
 fn check(network: serde_json::Value, internet: Option<bool>) -> Result<Options, String> {
     let network: NetworkRequest = serde_json::from_value(network).map_err(|e| e.to_string())?;
-    Options::check(&network, internet, Verdict::Deny).map_err(|e| e.to_string())
+    Options::check(&network, internet, Verdict::Deny, &services()).map_err(|e| e.to_string())
 }
 
 fn meaning(network: serde_json::Value, internet: Option<bool>) -> String {
@@ -45,6 +49,16 @@ fn the_default_is_the_daemons_until_the_request_speaks() {
 }
 
 #[test]
+fn an_internal_service_is_opened_by_its_name_and_nothing_else_is() {
+    insta::assert_snapshot!(
+        meaning(json!({"allowOut": ["Flights.mock.internal", "1.1.1.1"]}), None),
+        @"Deny allow[1.1.1.1/32 198.19.106.10/32] deny[]"
+    );
+    let denied = check(json!({"denyOut": ["flights.mock.internal"]}), None).unwrap_err();
+    assert!(denied.contains("not an IPv4 address"), "{denied}");
+}
+
+#[test]
 fn what_is_not_supported_or_wrong_is_named() {
     let said: Vec<_> = [
         json!({"allowOut": ["example.com"]}),
@@ -65,8 +79,8 @@ fn what_is_not_supported_or_wrong_is_named() {
     .map(|network| check(network, None).unwrap_err())
     .collect();
     insta::assert_snapshot!(said.join("\n"), @r"
-    network.allowOut: `example.com` is a domain, and this server supports IPv4 addresses and networks only
-    network.allowOut: `*.example.com` is a domain, and this server supports IPv4 addresses and networks only
+    network.allowOut: `example.com` is a domain, and this server supports IPv4 addresses, networks and the names of its internal services only
+    network.allowOut: `*.example.com` is a domain, and this server supports IPv4 addresses, networks and the names of its internal services only
     network.allowOut: `2001:db8::/32` is IPv6, and sandboxes have IPv4 only
     network.allowOut: `1.2.3.4/33` is not an IPv4 address or network
     network.denyOut: `example.com` is not an IPv4 address or network
@@ -104,7 +118,7 @@ fn an_update_replaces_the_whole_set() {
     let update: NetworkUpdate =
         serde_json::from_value(json!({"denyOut": ["8.8.8.8"], "allow_internet_access": true}))
             .unwrap();
-    let policy = update.check(Verdict::Deny).unwrap();
+    let policy = update.check(Verdict::Deny, &services()).unwrap();
     assert_eq!(policy.default, Verdict::Allow);
     assert_eq!((policy.allow.len(), policy.deny.len()), (0, 1));
 }

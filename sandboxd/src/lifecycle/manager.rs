@@ -114,6 +114,15 @@ impl Manager {
         registry.values().cloned().collect()
     }
 
+    /// The sandbox that has this network device.
+    pub fn in_slot(&self, slot: u32) -> Option<Arc<Sandbox>> {
+        let has = |sandbox: &Arc<Sandbox>| {
+            let inner = sandbox.lock();
+            inner.tap.as_ref().is_some_and(|tap| tap.slot == slot)
+        };
+        self.all().into_iter().find(has)
+    }
+
     /// Ends a sandbox on a client's behalf. Resolves when the intent is stored and the signal sent.
     pub async fn kill(self: &Arc<Self>, id: &SandboxId) -> Result<(), Refusal> {
         let sandbox = self.known(id).ok_or(Refusal::Gone)?;

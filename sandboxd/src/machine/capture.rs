@@ -117,7 +117,7 @@ impl Microvm {
         let restored = rolled.map_err(|error| self.not_back(error))?;
         let began = Instant::now();
         self.agent
-            .configure(configuration(plan, &self.shared.config.dns))
+            .configure(configuration(plan, &self.shared.config.network))
             .await
             .map_err(|error| self.lost(&error))?;
         let mut stages = named(&restored.stages);

@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 use std::fs::OpenOptions;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -65,8 +64,8 @@ pub struct MicrovmConfig {
     pub overlay_base: PathBuf,
     /// How long a start may take.
     pub start_timeout: Duration,
-    /// Name servers of guests with a network.
-    pub dns: Vec<Ipv4Addr>,
+    /// What guests with a network are told of it.
+    pub network: Network,
 }
 
 /// Starts and finds `microvm` processes.
@@ -464,7 +463,7 @@ impl Machine for Microvm {
 }
 
 /// What the agent is told.
-pub(super) fn configuration(plan: &Plan, dns: &[Ipv4Addr]) -> Configure {
+pub(super) fn configuration(plan: &Plan, network: &Network) -> Configure {
     let mut env = plan.template.env.clone();
     env.extend(plan.env.clone());
     let unix_time = SystemTime::now()
@@ -483,7 +482,7 @@ pub(super) fn configuration(plan: &Plan, dns: &[Ipv4Addr]) -> Configure {
         default_user: plan.template.user.clone(),
         default_workdir: Some(plan.template.workdir.clone()),
         unix_time_ns: u64::try_from(unix_time.as_nanos()).unwrap_or(0),
-        network: plan.tap.as_ref().map(|_| Network::standard(dns.to_vec())),
+        network: plan.tap.as_ref().map(|_| network.clone()),
         limits: Limits {
             pids_max: GUEST_PIDS_PER_MIB * u64::from(plan.template.memory_mib),
             memory_reserve_mib: GUEST_MEMORY_RESERVE_MIB,

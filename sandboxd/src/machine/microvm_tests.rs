@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Layout, MicrovmConfig, Microvms, Plan, PoolLimits, StartError, configuration};
+use super::{
+    Layout, MicrovmConfig, Microvms, Network, Plan, PoolLimits, StartError, configuration,
+};
 use crate::egress::Tap;
 use crate::ids::{SandboxId, SnapshotId};
 use crate::machine::process::{ProcessIdentity, machines_below};
@@ -37,7 +39,7 @@ fn machines_with(dir: &std::path::Path, program: &str, limits: PoolLimits) -> Mi
         agent_disk: "/a/agent.erofs".into(),
         overlay_base: "/o/overlay.ext4".into(),
         start_timeout: Duration::from_secs(20),
-        dns: vec![[8, 8, 8, 8].into()],
+        network: Network::standard(vec![[8, 8, 8, 8].into()]),
     };
     let layout = Layout::new(&dir.join("run"), &dir.join("state")).unwrap();
     Microvms::new(config, layout, None, limits)
@@ -64,7 +66,7 @@ fn the_machine_is_described_by_the_control_protocol() {
 
 #[test]
 fn the_agent_gets_the_union_of_both_environments() {
-    let configure = configuration(&plan(false), &[]);
+    let configure = configuration(&plan(false), &Network::standard(Vec::new()));
     assert_eq!(configure.network, None);
     assert_eq!(
         configure.env.into_iter().collect::<Vec<_>>(),
@@ -74,7 +76,10 @@ fn the_agent_gets_the_union_of_both_environments() {
         ]
     );
     assert!(configure.unix_time_ns > 1_700_000_000_000_000_000);
-    assert_ne!(configure.entropy, configuration(&plan(false), &[]).entropy);
+    assert_ne!(
+        configure.entropy,
+        configuration(&plan(false), &Network::standard(Vec::new())).entropy
+    );
 }
 
 #[tokio::test]

@@ -233,7 +233,7 @@ impl Microvms {
         let answered = Instant::now();
         stages.add(Stage::Agent, answered - began);
         // Written now, as the wall clock is a part of it.
-        let configuration = configuration(plan, &self.shared.config.dns);
+        let configuration = configuration(plan, &self.shared.config.network);
         session.configure(configuration).await?;
         stages.add(Stage::Configure, answered.elapsed());
         Ok(())

@@ -153,6 +153,7 @@ mod tests {
 
     use super::*;
     use crate::templates::tests::template;
+    use agent_protocol::control::Network;
 
     fn config(dir: &Path) -> MicrovmConfig {
         let file = |name: &str| {
@@ -165,7 +166,7 @@ mod tests {
             agent_disk: file("agent"),
             overlay_base: file("overlay"),
             start_timeout: Duration::from_secs(1),
-            dns: Vec::new(),
+            network: Network::standard(Vec::new()),
         }
     }
 

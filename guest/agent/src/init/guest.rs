@@ -1,7 +1,9 @@
 //! The microVM as the machine under the agent: takes on a sandbox's identity for real.
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -119,7 +121,10 @@ fn memory_max(total: u64, reserve_mib: u64) -> u64 {
         .max(total / 2)
 }
 
-fn set_hostname(name: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn set_hostname(
+    name: &str,
+    hosts: &BTreeMap<String, Ipv4Addr>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     if name.is_empty() || name.len() > MAX_HOSTNAME_LEN || !name.chars().all(valid) {
         return Err(IdentityError::Hostname.into());
@@ -128,7 +133,7 @@ fn set_hostname(name: &str) -> Result<(), Box<dyn std::error::Error + Send + Syn
     // The template's may be links; the files are made anew.
     for (path, text) in [
         ("/etc/hostname", format!("{name}\n")),
-        ("/etc/hosts", network::hosts_text(name)),
+        ("/etc/hosts", network::hosts_text(name, hosts)),
     ] {
         files::replace(path, &text)?;
     }
@@ -145,7 +150,9 @@ impl Machine for Guest {
             add_entropy(text).map_err(MachineError::step("The host's randomness is not taken"))?;
         }
         self.set_clock(configure.unix_time_ns)?;
-        set_hostname(&configure.hostname)
+        let nobody = BTreeMap::new();
+        let hosts = configure.network.as_ref().map_or(&nobody, |it| &it.hosts);
+        set_hostname(&configure.hostname, hosts)
             .map_err(MachineError::step("The host name is not set"))?;
         self.take_ids(&configure.sandbox_id)
             .map_err(MachineError::step("The machine's ids are not set"))?;

@@ -1,10 +1,11 @@
 //! The guest's network: loopback at once, `eth0` when `configure` says so.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 
-use agent_protocol::control::Network;
+use agent_protocol::control::{MAX_HOSTS, Network};
 use agent_protocol::net::parse_mac;
 
 use super::files;
@@ -89,12 +90,25 @@ fn resolver_text(servers: &[Ipv4Addr]) -> String {
         .collect()
 }
 
-/// Text of `/etc/hosts` for a host name.
-pub fn hosts_text(hostname: &str) -> String {
-    format!(
+/// Text of `/etc/hosts` for a host name, with the names of `others` at its end.
+pub fn hosts_text(hostname: &str, others: &BTreeMap<String, Ipv4Addr>) -> String {
+    let own = format!(
         "127.0.0.1\tlocalhost\n127.0.1.1\t{hostname}\n\
          ::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
-    )
+    );
+    let others = others
+        .iter()
+        .filter(|(name, _)| is_name(name))
+        .take(MAX_HOSTS);
+    others.fold(own, |text, (name, address)| {
+        format!("{text}{address}\t{name}\n")
+    })
+}
+
+/// Whether a name can stand in a line of `/etc/hosts` (hosts(5)) without becoming two.
+fn is_name(name: &str) -> bool {
+    let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
+    !name.is_empty() && name.bytes().all(valid)
 }
 
 #[cfg(test)]
@@ -110,7 +124,22 @@ mod tests {
         nameserver 1.1.1.1
         "
         );
-        assert!(hosts_text("box").contains("127.0.1.1\tbox\n"));
+        let hosts = [
+            ("flights.internal", [198, 18, 0, 7]),
+            ("a b", [198, 18, 0, 8]),
+        ];
+        let hosts = hosts.map(|(name, address)| (name.to_owned(), address.into()));
+        insta::assert_snapshot!(
+            hosts_text("box", &hosts.into()),
+            @r"
+        127.0.0.1	localhost
+        127.0.1.1	box
+        ::1	localhost ip6-localhost ip6-loopback
+        ff02::1	ip6-allnodes
+        ff02::2	ip6-allrouters
+        198.18.0.7	flights.internal
+        "
+        );
     }
 
     #[test]

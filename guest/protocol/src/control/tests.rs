@@ -129,13 +129,15 @@ fn configure_strategy() -> impl Strategy<Value = Configure> {
         1u8..=32,
         any::<[u8; 4]>(),
         any::<Option<[u8; 6]>>(),
+        proptest::collection::btree_map(".{0,8}", any::<std::net::Ipv4Addr>(), 0..3),
     )
-        .prop_map(|(address, prefix, gateway, mac)| Network {
+        .prop_map(|(address, prefix, gateway, mac, hosts)| Network {
             address: address.into(),
             prefix,
             gateway: gateway.into(),
             mac: mac.map(crate::net::format_mac),
             dns: vec![gateway.into()],
+            hosts,
         });
     (
         (

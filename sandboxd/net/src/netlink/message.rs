@@ -25,6 +25,7 @@ const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
 const SET_LINK: u16 = 19;
+const NEW_ADDRESS: u16 = 20;
 const NEW_ROUTE: u16 = 24;
 const NEW_NEIGHBOUR: u16 = 28;
 /// Subsystem 1 (conntrack), message 2 (delete).
@@ -61,6 +62,13 @@ pub enum Request<'a> {
     /// Removes an interface.
     DeleteLink {
         /// Interface.
+        index: i32,
+    },
+    /// Makes an address one of this host's.
+    Address {
+        /// The address.
+        address: Ipv4Addr,
+        /// Interface that it goes with.
         index: i32,
     },
     /// Sends packets for one address through an interface.
@@ -103,6 +111,7 @@ pub fn encode(request: &Request<'_>, sequence: u32) -> Vec<u8> {
         Request::ListLinks => (GET_LINK, F_DUMP),
         Request::SetUp { .. } => (SET_LINK, F_ACK),
         Request::DeleteLink { .. } => (DELETE_LINK, F_ACK),
+        Request::Address { .. } => (NEW_ADDRESS, F_ACK | F_CREATE | F_REPLACE),
         Request::Route { .. } => (NEW_ROUTE, F_ACK | F_CREATE | F_REPLACE),
         Request::Neighbour { .. } => (NEW_NEIGHBOUR, F_ACK | F_CREATE | F_REPLACE),
         Request::ForgetFlows { .. } => (DELETE_FLOWS, F_ACK),
@@ -124,6 +133,13 @@ pub fn encode(request: &Request<'_>, sequence: u32) -> Vec<u8> {
             out.attribute(LINK_ALIAS, alias.as_bytes());
         }
         Request::DeleteLink { index } => out.link(index, 0),
+        Request::Address { address, index } => {
+            // struct ifaddrmsg: IPv4, 32 bits, no flags, scope host, interface.
+            out.0.extend([2, 32, 0, 254]);
+            out.0.extend(index.to_ne_bytes());
+            out.attribute(1, &address.octets());
+            out.attribute(2, &address.octets());
+        }
         Request::Route { address, index } => {
             // struct rtmsg: IPv4, 32 bits, table main, static, scope link, unicast.
             out.0.extend([2, 32, 0, 0, 254, 4, 253, 1, 0, 0, 0, 0]);

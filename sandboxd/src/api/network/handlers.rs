@@ -16,7 +16,7 @@ pub async fn replace(
     body: Body<NetworkUpdate>,
 ) -> Result<Response, ApiError> {
     let update = body.value;
-    let policy = update.check(app.default_egress)?;
+    let policy = update.check(app.default_egress, &app.services)?;
     let gone = || ApiError::NoSandbox(id.to_string());
     let sandbox = app.manager.known(&id).ok_or_else(gone)?;
     let former = sandbox.lock().network.wire.clone();

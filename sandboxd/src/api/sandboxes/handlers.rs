@@ -106,6 +106,7 @@ async fn check(app: &App, request: CreateRequest, version: Version) -> Result<Sp
         base,
         app.manager.bounds().longest_life,
         app.default_egress,
+        &app.services,
     )
 }
 

@@ -17,6 +17,7 @@ use crate::lifecycle::sandbox::{Network, Origin, PauseMode, View};
 use crate::lifecycle::state::OnTimeout as End;
 use crate::machine::Source;
 use crate::moment::Moment;
+use crate::services::Services;
 use crate::templates::Template;
 
 /// A constant that older clients expect; they append it to the sandbox id.
@@ -291,6 +292,7 @@ impl CreateRequest {
         base: Base,
         longest_life: u32,
         default_egress: Verdict,
+        services: &Services,
     ) -> Result<Spec, ApiError> {
         let default = match version {
             Version::V1 => 15,
@@ -314,7 +316,12 @@ impl CreateRequest {
             (Version::V1, secure) => secure.unwrap_or(false),
         };
         let network = self.network.unwrap_or_default();
-        let options = Options::check(&network, self.allow_internet_access, default_egress)?;
+        let options = Options::check(
+            &network,
+            self.allow_internet_access,
+            default_egress,
+            services,
+        )?;
         if !options.allow_public_traffic && !secure {
             return Err(bad(
                 "network.allowPublicTraffic",
