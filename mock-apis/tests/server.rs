@@ -43,6 +43,7 @@ fn trusting() -> Identity {
     Identity {
         header: "x-sandbox-id".into(),
         trusted: vec!["127.0.0.0/8".parse().unwrap()],
+        proxy: false,
     }
 }
 
@@ -73,6 +74,45 @@ async fn a_caller_is_who_a_trusted_front_says_and_never_who_it_says_itself() {
         get(server.front, "/things/1", "\r\nx-sandbox-id: sbx-1").await;
         assert_eq!(callers(&server), [expected]);
     }
+}
+
+/// What a daemon writes before the first byte of the guest's (PROXY protocol, version 2).
+fn proxy_header(sandbox: &str) -> Vec<u8> {
+    let length = |len: usize| u16::try_from(len).unwrap().to_be_bytes();
+    [
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11",
+        &length(12 + 3 + sandbox.len())[..],
+        &[10, 213, 0, 2, 198, 18, 0, 7, 0x9c, 0x41, 0, 80],
+        &[0xE5],
+        &length(sandbox.len()),
+        sandbox.as_bytes(),
+    ]
+    .concat()
+}
+
+#[tokio::test]
+async fn a_front_with_proxy_headers_names_the_sandbox_and_a_connection_without_one_is_closed() {
+    let identity = Identity {
+        proxy: true,
+        ..trusting()
+    };
+    let server = serve(API, identity).await;
+    let said = async |first: &[u8]| {
+        let mut stream = TcpStream::connect(server.front).await.unwrap();
+        let call = "GET /things/1 HTTP/1.1\r\nhost: api\r\nx-sandbox-id: liar\r\n";
+        let calls = format!("{call}\r\n{call}connection: close\r\n\r\n");
+        let bytes = [first, calls.as_bytes()].concat();
+        stream.write_all(&bytes).await.unwrap();
+        let mut reply = Vec::new();
+        // What was not read makes the close a reset.
+        let _ = stream.read_to_end(&mut reply).await;
+        String::from_utf8(reply).unwrap()
+    };
+    let replies = said(&proxy_header("sbx-1")).await;
+    assert_eq!(replies.matches("HTTP/1.1 200").count(), 2, "{replies}");
+    assert_eq!(callers(&server), ["sbx-1", "sbx-1"]);
+    assert_eq!(said(b"").await, "");
+    assert_eq!(callers(&server).len(), 2);
 }
 
 #[tokio::test]

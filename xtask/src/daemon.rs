@@ -357,7 +357,11 @@ fn find_key(printed: &str) -> Option<String> {
 }
 
 /// `wanted` if nothing listens there, else any free port.
-fn free_port(wanted: Option<u16>) -> Result<u16> {
+/// A TCP port of this machine's loopback: `wanted`, or one that is free now.
+///
+/// # Errors
+/// When it can't be had.
+pub fn free_port(wanted: Option<u16>) -> Result<u16> {
     // Else another daemon there would answer in place of ours, which could not start.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted.unwrap_or(0)))
         .with_context(|| format!("port {} of this machine can't be used", wanted.unwrap_or(0)))?;

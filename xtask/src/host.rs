@@ -79,6 +79,16 @@ impl Host {
         }
     }
 
+    /// Where the host finds a TCP port of this machine's loopback. What it connects to there sees 127.0.0.1 as its peer.
+    #[must_use]
+    pub fn way_back(&self, port: u16) -> String {
+        match self {
+            Self::Direct => format!("127.0.0.1:{port}"),
+            // QEMU's user network: 10.0.2.2 is the machine that it runs on.
+            Self::Lab(_) => format!("10.0.2.2:{port}"),
+        }
+    }
+
     /// The words to put before a command so that it runs on this host, from any process here.
     ///
     /// # Errors

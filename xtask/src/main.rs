@@ -17,6 +17,7 @@ mod debs;
 mod exec;
 mod host;
 mod lab;
+mod mocks;
 mod packages;
 mod parts;
 mod progress;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use cache::Ctx;
 use clap::{Parser, Subcommand};
-use commands::{demo, doctor, lab as lab_command, measure, peers, setup, test, up};
+use commands::{contract, demo, doctor, lab as lab_command, measure, peers, setup, test, up};
 
 /// Set up, run and test the sandbox daemon on this machine.
 ///
@@ -50,6 +51,7 @@ enum Task {
     Demo(demo::Args),
     Test(test::Args),
     Measure(measure::Args),
+    Contract(contract::Args),
     Peers(peers::Args),
     Lab(lab_command::Args),
     /// First program of a lab (for internal use).
@@ -84,6 +86,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Task::Demo(args) => demo::run(&Ctx::new()?, &args),
         Task::Test(args) => test::run(&Ctx::new()?, &args),
         Task::Measure(args) => measure::run(&Ctx::new()?, &args),
+        Task::Contract(args) => contract::run(&Ctx::new()?, &args),
         Task::Peers(args) => peers::run(&Ctx::new()?, &args),
         Task::Lab(args) => lab_command::run(&Ctx::new()?, args),
         Task::LabInit => {

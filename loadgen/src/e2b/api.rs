@@ -41,12 +41,24 @@ impl Client {
     /// # Errors
     /// See [`CallError`].
     pub async fn create(&self, run: &str, from: Option<&str>) -> Result<Timed<Sandbox>, CallError> {
+        let template = from.unwrap_or(&self.target.template);
+        let asked = json!({"templateID": template, "metadata": {LABEL: run}});
+        self.create_with(asked).await
+    }
+
+    /// Creates what is `asked` for (E2B: `NewSandbox`); of the target's template and with its time where it does not say.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn create_with(&self, asked: Value) -> Result<Timed<Sandbox>, CallError> {
         let target = &self.target;
-        let body = json!({
-            "templateID": from.unwrap_or(&target.template),
+        let mut body = json!({
+            "templateID": target.template,
             "timeout": target.limits.sandbox_seconds,
-            "metadata": {LABEL: run},
         });
+        if let (Some(body), Value::Object(asked)) = (body.as_object_mut(), asked) {
+            body.extend(asked);
+        }
         let reply = self.call(Method::POST, "/v2/sandboxes", &body).await?;
         timed(&reply, |value| Sandbox::read(&value))
     }

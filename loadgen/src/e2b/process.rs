@@ -1,6 +1,7 @@
 //! A command, by the process service: one request, a stream of events until it has ended.
 
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,10 +16,25 @@ use crate::wire::envelope::{Frames, encode};
 use crate::wire::pool::Ask;
 use crate::wire::reply::Opened;
 
-/// Most output that is kept of a command; the rest is counted alone.
+/// Most output that is kept of a command that is measured; the rest is counted alone.
 const MAX_OUTPUT: usize = 64 << 10;
 /// Most bytes that a stream may bring.
 const MAX_STREAM: usize = 1 << 30;
+
+/// What is run, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Command<'a> {
+    /// The program and its arguments.
+    pub argv: &'a [&'a str],
+    /// Its variables, beside the sandbox's.
+    pub envs: &'a BTreeMap<String, String>,
+    /// Its working directory; the user's home when absent.
+    pub cwd: Option<&'a str>,
+    /// Longest run.
+    pub limit: Duration,
+    /// Most bytes that are kept of each stream.
+    pub keep: usize,
+}
 
 /// How a command ended.
 #[derive(Debug, Clone)]
@@ -31,6 +47,8 @@ pub struct Ended {
     pub stdout: Bytes,
     /// Bytes that it wrote to standard output.
     pub stdout_bytes: usize,
+    /// The first of what it wrote to standard error.
+    pub stderr: Bytes,
 }
 
 impl Client {
@@ -39,11 +57,33 @@ impl Client {
     /// # Errors
     /// See [`CallError`]; an exit code other than 0 is none.
     pub async fn exec(&self, sandbox: &Sandbox, argv: &[&str]) -> Result<Ended, CallError> {
-        let limit = self.target.limits.call;
-        let [cmd, args @ ..] = argv else {
+        let command = Command {
+            argv,
+            envs: &BTreeMap::new(),
+            cwd: None,
+            limit: self.target.limits.call,
+            keep: MAX_OUTPUT,
+        };
+        self.run(sandbox, &command).await
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Errors
+    /// See [`CallError`]; an exit code other than 0 is none.
+    pub async fn run(&self, sandbox: &Sandbox, command: &Command<'_>) -> Result<Ended, CallError> {
+        let limit = command.limit;
+        let [cmd, args @ ..] = command.argv else {
             return Err(CallError::Lacks("command"));
         };
-        let body = json!({"process": {"cmd": cmd, "args": args}, "stdin": false});
+        let mut process = json!({"cmd": cmd, "args": args});
+        if !command.envs.is_empty() {
+            process["envs"] = json!(command.envs);
+        }
+        if let Some(cwd) = command.cwd {
+            process["cwd"] = json!(cwd);
+        }
+        let body = json!({"process": process, "stdin": false});
         let mut ask = self.inside(
             sandbox,
             AGENT,
@@ -58,7 +98,8 @@ impl Client {
         let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         ask.headers
             .push(("connect-timeout-ms", HeaderValue::from(millis)));
-        tokio::time::timeout(limit, self.streamed(&ask))
+        ask.limit = ask.limit.max(limit);
+        tokio::time::timeout(limit, self.streamed(&ask, command.keep))
             .await
             .map_err(|_| WireError::Late(limit))?
     }
@@ -75,13 +116,13 @@ impl Client {
         }
     }
 
-    async fn streamed(&self, ask: &Ask) -> Result<Ended, CallError> {
+    async fn streamed(&self, ask: &Ask, keep: usize) -> Result<Ended, CallError> {
         let (mut opened, connection) = self.pool.open(ask).await?;
         if !opened.status.is_success() {
             let reply = opened.whole(ask.max_reply).await?;
             return Err(CallError::refused(reply.status, &reply.body));
         }
-        let ended = events(&mut opened).await?;
+        let ended = events(&mut opened, keep).await?;
         // The rest of the body is the last chunk's end; a connection that does not bring it is not kept.
         while opened.piece().await?.is_some() {}
         self.pool.give_back(ask, connection);
@@ -89,10 +130,13 @@ impl Client {
     }
 }
 
-async fn events(opened: &mut Opened) -> Result<Ended, CallError> {
+async fn events(opened: &mut Opened, keep: usize) -> Result<Ended, CallError> {
     let mut frames = Frames::default();
     let mut taken = 0;
-    let mut seen = Seen::default();
+    let mut seen = Seen {
+        keep,
+        ..Seen::default()
+    };
     while let Some(piece) = opened.piece().await? {
         taken += piece.len();
         if taken > MAX_STREAM {
@@ -114,9 +158,11 @@ async fn events(opened: &mut Opened) -> Result<Ended, CallError> {
 /// What a stream has told so far.
 #[derive(Debug, Default)]
 struct Seen {
+    keep: usize,
     exit: Option<(Instant, i64)>,
     stdout: BytesMut,
     stdout_bytes: usize,
+    stderr: BytesMut,
 }
 
 impl Seen {
@@ -126,12 +172,9 @@ impl Seen {
             let exit = end.get("exitCode").and_then(Value::as_i64).unwrap_or(0);
             self.exit = Some((Instant::now(), exit));
         } else if let Some(text) = event["data"]["stdout"].as_str() {
-            let room = MAX_OUTPUT - self.stdout.len();
-            // What is no base64 is no output.
-            let bytes = STANDARD.decode(text).unwrap_or_default();
-            self.stdout_bytes += bytes.len();
-            self.stdout
-                .extend_from_slice(&bytes[..bytes.len().min(room)]);
+            self.stdout_bytes += keep(&mut self.stdout, self.keep, text);
+        } else if let Some(text) = event["data"]["stderr"].as_str() {
+            keep(&mut self.stderr, self.keep, text);
         }
     }
 
@@ -149,13 +192,38 @@ impl Seen {
             exit,
             stdout: self.stdout.freeze(),
             stdout_bytes: self.stdout_bytes,
+            stderr: self.stderr.freeze(),
         })
     }
+}
+
+/// Keeps what there is room for of a piece of output, and gives its length. What is no base64 is no output.
+fn keep(kept: &mut BytesMut, most: usize, text: &str) -> usize {
+    let bytes = STANDARD.decode(text).unwrap_or_default();
+    let room = most.saturating_sub(kept.len());
+    kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    bytes.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_each_stream_so_much_is_kept() {
+        let mut seen = Seen {
+            keep: 5,
+            ..Seen::default()
+        };
+        for name in ["stdout", "stderr", "stdout"] {
+            seen.event(&json!({"data": {name: STANDARD.encode("abcd")}}));
+        }
+        seen.event(&json!({"data": {"stderr": "?"}}));
+        seen.event(&json!({"end": {}}));
+        let ended = seen.end(&json!({})).unwrap();
+        assert_eq!((&ended.stdout[..], ended.stdout_bytes), (&b"abcda"[..], 8));
+        assert_eq!(&ended.stderr[..], b"abcd");
+    }
 
     #[test]
     fn a_stream_without_an_exit_is_a_failure() {

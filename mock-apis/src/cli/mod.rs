@@ -1,14 +1,20 @@
 //! What a person types. Exit codes: 0 fine, 1 a verdict failed, 2 the input is wrong or something could not be done.
 
+mod contract;
 mod journal;
-mod local;
+mod out;
 mod serve;
+mod services;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use loadgen::e2b::target::TargetError;
+
+use crate::contract_run::files::FilesError;
+use crate::contract_run::sandboxed::SandboxError;
 use crate::engine::{Engine, EngineError};
 use crate::scenario::{self, LoadError};
 
@@ -42,7 +48,9 @@ enum Command {
         admin: std::net::SocketAddr,
     },
     /// Run an agent against a scenario and judge it.
-    Contract(local::Args),
+    Contract(Box<contract::Args>),
+    /// Print what sandboxd is to be started with, so that sandboxes reach the services of a scenario.
+    Services(services::Args),
 }
 
 /// Why a command ended.
@@ -63,11 +71,21 @@ pub enum CliError {
     /// The admin API.
     #[error("the admin API at {0} does not answer as one")]
     Admin(std::net::SocketAddr),
-    /// An option that is needed here.
+    /// The agent's files.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The server of sandboxes.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// An agent in a sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// No server of sandboxes.
     #[error(
-        "without --local an agent would run in a sandbox, which this command cannot do yet: add --local to run it as a plain process"
+        "where are the sandboxes? Name the server with --url and --api-key (or E2B_API_URL and E2B_API_KEY), or add --local to \
+         run the agent as a plain process, which isolates nothing"
     )]
-    NotLocal,
+    NoTarget,
 }
 
 /// Runs the program.
@@ -108,7 +126,8 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
         }
         Command::Journal(args) => journal::run(args).await,
         Command::Reset { admin } => journal::reset(admin).await,
-        Command::Contract(args) => local::run(args).await,
+        Command::Contract(args) => contract::run(*args).await,
+        Command::Services(args) => services::run(&args),
     }
 }
 

@@ -27,6 +27,10 @@ pub struct Args {
     /// Networks of fronts whose header is believed; from elsewhere the caller is its address.
     #[arg(long)]
     trust_front: Vec<IpNet>,
+    /// Trusted fronts begin each connection with a PROXY header (version 2), as sandboxd does for its internal services; the
+    /// caller is the sandbox that it names, and headers of requests are not looked at.
+    #[arg(long, requires = "trust_front")]
+    proxy_header: bool,
 }
 
 /// Serves until Ctrl-C.
@@ -36,6 +40,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let identity = Identity {
         header: args.identity_header.to_ascii_lowercase(),
         trusted: args.trust_front,
+        proxy: args.proxy_header,
     };
     let server = Server::start(engine, args.listen, args.admin, identity)
         .await

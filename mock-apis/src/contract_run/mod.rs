@@ -1,23 +1,31 @@
 //! One agent through one scenario: mocks up, agent run, journal judged.
+//!
+//! ```text
+//!   Server ◄── calls ── agent: a plain process (local), or a command in a sandbox (sandboxed)
+//!      │ journal                    │ Ended: exit code, output
+//!      └──────────► judge ◄─────────┘ ──► Run ──► table, report
+//! ```
 
+pub mod files;
+pub mod local;
 pub mod report;
+pub mod sandboxed;
 pub mod table;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
-use tokio::process::Command;
 
-use crate::engine::Engine;
 use crate::journal::Entry;
-use crate::server::{Identity, Server};
-use crate::verdict::{self, Verdict};
+use crate::scenario::Scenario;
+use crate::server::Server;
+use crate::verdict::{self, Outcome, Verdict};
 
 /// Most bytes of the agent's output that are kept, of each stream: 1 MiB. The rest is read and forgotten.
 const KEPT_OUTPUT: usize = 1 << 20;
+
+/// The last connection's end is noted a moment after the agent's.
+const LAST_END: Duration = Duration::from_millis(100);
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -28,8 +36,11 @@ pub struct Run {
     pub seed: u64,
     /// The agent's command.
     pub agent: Vec<String>,
-    /// Where it ran: `plain process`, which isolates nothing.
+    /// Where it ran: `plain process`, which isolates nothing, or `sandbox`.
     pub isolation: String,
+    /// The sandbox's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
     /// Its exit code; nothing when it was ended by a signal or by the time-out.
     pub exit_code: Option<i32>,
     /// Whether its time was over.
@@ -44,6 +55,15 @@ pub struct Run {
     pub journal: Vec<Entry>,
 }
 
+/// How an agent ended.
+#[derive(Debug, Clone, Default)]
+pub struct Ended {
+    exit_code: Option<i32>,
+    timed_out: bool,
+    stdout: String,
+    stderr: String,
+}
+
 impl Run {
     /// The journal, one JSON object per line.
     pub fn journal_lines(&self) -> String {
@@ -53,68 +73,51 @@ impl Run {
             .filter_map(|entry| serde_json::to_string(entry).ok());
         lines.map(|line| line + "\n").collect()
     }
+
+    /// Whether a rule was broken.
+    pub fn failed(&self) -> bool {
+        let outcomes = self.verdicts.iter().map(|verdict| verdict.outcome);
+        outcomes.into_iter().any(|it| it == Outcome::Fail)
+    }
 }
 
-/// Runs `agent` as a plain process with each service's address in `<NAME>_URL`, for `limit` at most.
-pub async fn local(engine: Engine, agent: &[String], limit: Duration) -> std::io::Result<Run> {
-    let (program, arguments) = agent
-        .split_first()
-        .ok_or(std::io::ErrorKind::InvalidInput)?;
-    let scenario = engine.scenario.clone();
-    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-    let server = Server::start(engine, any, any, Identity::default()).await?;
-    let addresses = server.services.iter().map(|(name, address)| {
-        (
-            format!("{}_URL", name.to_uppercase().replace('-', "_")),
-            format!("http://{address}"),
-        )
-    });
-    let mut child = Command::new(program)
-        .args(arguments)
-        .envs(&scenario.agent_env)
-        .envs(addresses)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let run = async { tokio::join!(child.wait(), output(out), output(err)) };
-    let ended = tokio::time::timeout(limit, run).await;
-    let timed_out = ended.is_err();
-    let (status, stdout, stderr) = match ended {
-        Ok((status, stdout, stderr)) => (Some(status?), stdout, stderr),
-        Err(_) => {
-            child.kill().await?;
-            (None, String::new(), String::new())
-        }
-    };
-    // The last connection's end is noted a moment after the agent's.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+/// Judges what an agent did: everything that was called, or what its sandbox called.
+async fn judge(
+    server: &Server,
+    scenario: &Scenario,
+    agent: &[String],
+    sandbox: Option<String>,
+    ended: Ended,
+) -> Run {
+    tokio::time::sleep(LAST_END).await;
     let state = server.shared.lock();
-    let journal = state.journal.entries().to_vec();
-    Ok(Run {
+    let own = |entry: &&Entry| sandbox.as_ref().is_none_or(|id| *id == entry.caller);
+    let journal: Vec<_> = state
+        .journal
+        .entries()
+        .iter()
+        .filter(own)
+        .cloned()
+        .collect();
+    Run {
         verdicts: verdict::judge(&scenario.expectations, &journal, state.journal.lost()),
-        scenario: scenario.name,
+        scenario: scenario.name.clone(),
         seed: scenario.seed,
         agent: agent.to_vec(),
-        isolation: "plain process".to_owned(),
-        exit_code: status.and_then(|status| status.code()),
-        timed_out,
-        stdout,
-        stderr,
+        isolation: sandbox
+            .as_ref()
+            .map_or("plain process", |_| "sandbox")
+            .to_owned(),
+        sandbox,
+        exit_code: ended.exit_code,
+        timed_out: ended.timed_out,
+        stdout: ended.stdout,
+        stderr: ended.stderr,
         journal,
-    })
+    }
 }
 
-async fn output(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
-    let Some(mut stream) = stream else {
-        return String::new();
-    };
-    let (mut kept, mut block) = (Vec::new(), [0; 8192]);
-    while let Ok(read @ 1..) = stream.read(&mut block).await {
-        let room = KEPT_OUTPUT.saturating_sub(kept.len());
-        kept.extend_from_slice(&block[..read.min(room)]);
-    }
-    String::from_utf8_lossy(&kept).into_owned()
+/// The variable that tells an agent where a service is.
+fn variable(service: &str) -> String {
+    format!("{}_URL", service.to_uppercase().replace('-', "_"))
 }

@@ -57,7 +57,7 @@ pub fn report(runs: &[Run], about: About) -> Report<Verdicts> {
 fn agent(run: &Run) -> AgentRun {
     AgentRun {
         agent: command_line(&run.agent),
-        sandbox: None,
+        sandbox: run.sandbox.clone(),
         calls: u64::try_from(run.journal.len()).unwrap_or(u64::MAX),
         verdicts: run
             .verdicts

@@ -35,8 +35,35 @@ pub fn text(run: &Run) -> String {
     text
 }
 
-/// For a CI: inconclusive rows are skipped ones, with the reason.
-pub fn junit(run: &Run) -> String {
+/// One line for each of several agents: which rules it broke.
+pub fn summary(runs: &[Run]) -> String {
+    let lines = runs.iter().map(|run| {
+        let rows = |outcome| -> Vec<&str> {
+            let verdicts = run.verdicts.iter();
+            let these = verdicts.filter(|verdict| verdict.outcome == outcome);
+            these.map(|verdict| verdict.row.as_str()).collect()
+        };
+        let failed = rows(Outcome::Fail);
+        let failed = match &failed[..] {
+            [] => "none".to_owned(),
+            rows => rows.join(", "),
+        };
+        let passed = rows(Outcome::Pass).len();
+        let agent = run.agent.join(" ");
+        format!("  {agent:48} {passed:3} passed, failed: {failed}\n")
+    });
+    std::iter::once("all agents\n".to_owned())
+        .chain(lines)
+        .collect()
+}
+
+/// For a CI: a suite for each agent; inconclusive rows are skipped ones, with the reason.
+pub fn junit(runs: &[Run]) -> String {
+    let suites: String = runs.iter().map(suite).collect();
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n{suites}</testsuites>\n")
+}
+
+fn suite(run: &Run) -> String {
     let count = |outcome| {
         run.verdicts
             .iter()
@@ -44,8 +71,8 @@ pub fn junit(run: &Run) -> String {
             .count()
     };
     let mut xml = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" skipped=\"{}\">\n",
-        escape(&run.scenario),
+        "<testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" skipped=\"{}\">\n",
+        escape(&format!("{}: {}", run.scenario, run.agent.join(" "))),
         run.verdicts.len(),
         count(Outcome::Fail),
         count(Outcome::Inconclusive),

@@ -10,7 +10,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -60,7 +59,7 @@ async fn answer(
         .iter()
         .find(|(name, _)| name == "caller")
         .map(|(_, value)| value.as_str());
-    let mut state = shared.lock();
+    let state = shared.lock();
     let text = |kind: &str, body: String| Reply::new(200).with("content-type", kind).body(body);
     let reply = match (request.method(), request.uri().path()) {
         (&Method::GET, "/journal") => text("application/jsonl", state.journal.jsonl(caller)),
@@ -81,9 +80,8 @@ async fn answer(
         }
         (&Method::GET, "/metrics") => text("text/plain; version=0.0.4", metrics(&state)),
         (&Method::POST, "/reset") => {
-            state.engine.reset();
-            state.journal.reset();
-            (state.started, state.started_at) = (Instant::now(), SystemTime::now());
+            drop(state);
+            shared.reset();
             Reply::new(204)
         }
         _ => Reply::problem(404, "Not Found", Value::Null),

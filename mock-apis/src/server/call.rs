@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,7 +12,7 @@ use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::{MAX_BODY, READ_TIMEOUT, Script, Shared, millis};
+use super::{MAX_BODY, Peer, READ_TIMEOUT, Script, Shared, millis};
 use crate::engine::{Call, Decision, Ticket};
 use crate::fault::{Act, Reply};
 use crate::journal::{Entry, How, Place};
@@ -22,7 +21,7 @@ use crate::journal::{Entry, How, Place};
 pub async fn handle(
     shared: Arc<Shared>,
     request: Request<Incoming>,
-    peer: SocketAddr,
+    peer: Peer,
     service: Option<usize>,
     scripts: mpsc::Sender<Script>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -44,8 +43,7 @@ pub async fn handle(
             )
         })
         .collect();
-    let claimed = headers.get(&shared.identity.header).map(String::as_str);
-    let caller = shared.identity.caller(peer.ip(), claimed);
+    let caller = peer.caller(&shared.identity, &headers);
 
     let (mut decision, place) = match decide(&shared, service, caller, &parts, headers, body) {
         Ok(decided) => decided,

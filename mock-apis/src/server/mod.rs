@@ -5,11 +5,13 @@
 //!                                                                          └─► script: the connection is taken from the stack and played
 //! ```
 //!
-//! Who calls is decided by the connection. A header with a name is believed only from a front that was named as trusted.
+//! Who calls is decided by the connection. A header with a name, of the connection or of a request, is believed only from a
+//! front that was named as trusted.
 
 mod admin;
 mod call;
 mod play;
+mod proxy_header;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -34,6 +36,9 @@ pub const MAX_BODY: usize = 1 << 20;
 /// Longest time for the headers of a request, and again for its body.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Longest time for the header of a connection.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Who is believed about callers.
 #[derive(Debug, Clone, Default)]
 pub struct Identity {
@@ -41,15 +46,54 @@ pub struct Identity {
     pub header: String,
     /// Addresses of fronts whose header is believed.
     pub trusted: Vec<IpNet>,
+    /// Whether trusted fronts begin each connection with a PROXY header (version 2), as sandboxd does; it counts, and the
+    /// headers of requests, which came from the guest, do not.
+    pub proxy: bool,
 }
 
 impl Identity {
     /// The caller of a connection from `peer` that says it is `claimed`.
     pub fn caller(&self, peer: IpAddr, claimed: Option<&str>) -> String {
-        let trusted = self.trusted.iter().any(|net| net.contains(&peer));
         match claimed {
-            Some(name) if trusted && !name.is_empty() && name.len() <= 128 => name.to_owned(),
+            Some(name) if self.trusts(peer) && !name.is_empty() && name.len() <= 128 => {
+                name.to_owned()
+            }
             _ => format!("peer:{peer}"),
+        }
+    }
+
+    fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.iter().any(|net| net.contains(&peer))
+    }
+}
+
+/// Who calls through a connection, as far as it says by itself.
+#[derive(Debug, Clone)]
+struct Peer {
+    address: IpAddr,
+    /// What its PROXY header says.
+    told: Option<String>,
+}
+
+impl Peer {
+    /// Reads what a connection says by itself. Nothing when it had to say something and did not.
+    async fn of(stream: &mut TcpStream, address: IpAddr, identity: &Identity) -> Option<Self> {
+        let told = if identity.proxy && identity.trusts(address) {
+            let header = tokio::time::timeout(PROXY_TIMEOUT, proxy_header::read(stream));
+            header.await.ok()?.ok()?
+        } else {
+            None
+        };
+        Some(Self { address, told })
+    }
+
+    /// The caller of a request with these headers.
+    fn caller(&self, identity: &Identity, headers: &BTreeMap<String, String>) -> String {
+        let claimed = || headers.get(&identity.header).map(String::as_str);
+        match &self.told {
+            Some(name) => name.clone(),
+            None if identity.proxy => identity.caller(self.address, None),
+            None => identity.caller(self.address, claimed()),
         }
     }
 }
@@ -166,6 +210,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets calls, callers and time.
+    pub fn reset(&self) {
+        let mut state = self.lock();
+        state.engine.reset();
+        state.journal.reset();
+        (state.started, state.started_at) = (Instant::now(), SystemTime::now());
+    }
+
     fn end(&self, place: Option<Place>, how: How) {
         if let Some(place) = place {
             let mut state = self.lock();
@@ -207,15 +259,19 @@ type Script = (Vec<Step>, Option<Place>);
 
 async fn connection(
     shared: &Arc<Shared>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     service: Option<usize>,
 ) {
     let _ = stream.set_nodelay(true);
+    let Some(peer) = Peer::of(&mut stream, peer.ip(), &shared.identity).await else {
+        return;
+    };
     let (scripts, mut taken) = mpsc::channel::<Script>(1);
     let handler = {
         let shared = Arc::clone(shared);
         service_fn(move |request| {
+            let peer = peer.clone();
             call::handle(Arc::clone(&shared), request, peer, service, scripts.clone())
         })
     };

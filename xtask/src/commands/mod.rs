@@ -1,5 +1,6 @@
 //! One module per command; each has its `Args` and `run`.
 
+pub mod contract;
 pub mod demo;
 pub mod doctor;
 pub mod lab;

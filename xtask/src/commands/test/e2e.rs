@@ -13,6 +13,7 @@ use crate::commands::{HostArgs, demo, setup};
 use crate::daemon::{Daemon, Folders};
 use crate::exec::{CommandLine, Exit, Output};
 use crate::host::Host;
+use crate::mocks::Mocks;
 use crate::sdks::Sdks;
 use crate::{script, signals};
 
@@ -21,6 +22,9 @@ const SUITE_LIMIT: Duration = Duration::from_secs(45 * 60);
 
 /// What the daemon may promise to its sandboxes, in MiB: more than twenty of the smallest.
 const PROMISES_MIB: u32 = 24 * 1_024;
+
+/// What mock APIs beside the daemon play.
+const SCENARIO: &str = "mock-apis/scenarios/travel.yaml";
 
 /// Which suites run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,14 +55,16 @@ pub fn run(
         Some(_) => Vec::new(),
         None => guests::build(ctx)?,
     };
-    let sdks = match part {
+    let clients = match part {
         Part::Vmm => None,
-        _ => Some(Sdks::get(ctx)?),
+        _ => Some((Sdks::get(ctx)?, Mocks::get(ctx)?)),
     };
     signals::catch()?;
     let host = host.start(ctx, place)?;
     guests::run(ctx, &host, &parts, &guests, rounds, tally)?;
-    let Some(sdks) = sdks else { return Ok(()) };
+    let Some((sdks, mocks)) = clients else {
+        return Ok(());
+    };
     // Without folders yet: files of a daemon to come can't be there.
     let nothing = Folders {
         state: "/nonexistent".into(),
@@ -66,14 +72,19 @@ pub fn run(
     };
     let untouched = Inventory::take(&host, &nothing)?;
     // Forks promise more memory than the host has and use little of it; the daemon keeps a floor free.
-    let promises = [format!("--memory-limit-mib={PROMISES_MIB}")];
-    let mut daemon = Daemon::start_with(ctx, &parts, host, None, &promises)?;
+    let mut flags = vec![format!("--memory-limit-mib={PROMISES_MIB}")];
+    flags.extend(mocks.flags(&host, &ctx.workspace.join(SCENARIO))?);
+    let mut daemon = Daemon::start_with(ctx, &parts, host, None, &flags)?;
     let idle = Inventory::take(daemon.host(), daemon.folders())?;
 
     if keyword.is_none() {
         demonstrate(ctx, &mut daemon, &sdks, tally)?;
     }
-    for suite in suites(ctx, &sdks, keyword)? {
+    for mut suite in suites(ctx, &sdks, keyword)? {
+        suite.command = suite
+            .command
+            .env("SANDBOXD_MOCK_APIS", mocks.program.to_string_lossy())
+            .env("SANDBOXD_MOCK_LISTEN", mocks.listen.to_string());
         suite_run(ctx, &mut daemon, &sdks, &suite, keyword.is_some(), tally)?;
     }
 
