@@ -356,7 +356,6 @@ fn find_key(printed: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// `wanted` if nothing listens there, else any free port.
 /// A TCP port of this machine's loopback: `wanted`, or one that is free now.
 ///
 /// # Errors
@@ -382,10 +381,10 @@ fn healthy(address: SocketAddr) -> bool {
         let limit = Duration::from_secs(2);
         let mut stream = TcpStream::connect_timeout(&address, limit)?;
         stream.set_read_timeout(Some(limit))?;
-        write!(
-            stream,
-            "GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-        )?;
+        // In one piece: a server that answers the first of several, and closes, resets the connection.
+        let request =
+            format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let mut head = [0; 12];
         stream.read_exact(&mut head)?;
         Ok(head.starts_with(b"HTTP/1.1 2"))
