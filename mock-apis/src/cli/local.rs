@@ -56,7 +56,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let run = contract_run::local(engine, &words, Duration::from_secs(args.timeout_s))
         .await
         .map_err(|error| CliError::Io(args.agent.clone(), error))?;
-    print!("{}", table::text(&run));
+    super::out::print(&table::text(&run))?;
     let (junit, journal) = (table::junit(&run), run.journal_lines());
     if let Some(out) = &args.out {
         let runs = std::slice::from_ref(&run);

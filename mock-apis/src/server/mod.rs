@@ -9,7 +9,11 @@
 
 mod admin;
 mod call;
+mod local;
 mod play;
+
+pub(crate) use call::response;
+pub use local::LocalError;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
