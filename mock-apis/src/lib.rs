@@ -16,6 +16,9 @@ pub mod fault;
 pub mod journal;
 mod near_miss;
 pub mod pure;
+pub mod record;
 pub mod scenario;
 pub mod server;
 pub mod verdict;
+
+pub use server::Server;

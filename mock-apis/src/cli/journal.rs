@@ -33,7 +33,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         (None, _) => "/journal".to_owned(),
     };
     let text = ask(args.admin, Method::GET, &path).await?;
-    print!("{}", String::from_utf8_lossy(&text));
+    super::out::print(&String::from_utf8_lossy(&text))?;
     Ok(ExitCode::SUCCESS)
 }
 

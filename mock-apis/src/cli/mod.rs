@@ -3,6 +3,7 @@
 mod contract;
 mod journal;
 mod out;
+mod record;
 mod serve;
 mod services;
 
@@ -39,6 +40,8 @@ enum Command {
         #[arg(required = true)]
         scenarios: Vec<PathBuf>,
     },
+    /// Pass calls on to a real API, and write a scenario that answers as it did.
+    Record(record::Args),
     /// Print the journal of a server at work.
     Journal(journal::Args),
     /// Make a server at work forget calls, callers and time.
@@ -62,6 +65,12 @@ pub enum CliError {
     /// Its contracts.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The API to record.
+    #[error(transparent)]
+    Upstream(#[from] crate::record::upstream::UpstreamError),
+    /// The file of a recording.
+    #[error(transparent)]
+    Recording(#[from] crate::record::file::FileError),
     /// A socket, a file or a process.
     #[error("{0}: {1}")]
     Io(String, std::io::Error),
@@ -117,13 +126,14 @@ async fn run(command: Command) -> Result<ExitCode, CliError> {
                     engine.scenario.services.len(),
                     engine.scenario.expectations.len(),
                 );
-                println!(
-                    "{}: {services} services, {expectations} expectations",
+                out::print(&format!(
+                    "{}: {services} services, {expectations} expectations\n",
                     path.display()
-                );
+                ))?;
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Record(args) => record::run(args).await,
         Command::Journal(args) => journal::run(args).await,
         Command::Reset { admin } => journal::reset(admin).await,
         Command::Contract(args) => contract::run(*args).await,

@@ -10,8 +10,12 @@
 
 mod admin;
 mod call;
+mod local;
 mod play;
 mod proxy_header;
+
+pub(crate) use call::response;
+pub use local::LocalError;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
