@@ -55,7 +55,7 @@ impl Run {
     }
 }
 
-/// Runs `agent` as a plain process with each service's address in `<NAME>_URL`, for `limit` at most.
+/// Runs `agent` as a plain process with each service's address in `<NAME>_URL` and that of the MCP server in `MCP_URL`, for `limit` at most.
 pub async fn local(engine: Engine, agent: &[String], limit: Duration) -> std::io::Result<Run> {
     let (program, arguments) = agent
         .split_first()
@@ -69,8 +69,10 @@ pub async fn local(engine: Engine, agent: &[String], limit: Duration) -> std::io
             format!("http://{address}"),
         )
     });
+    let mcp = format!("http://{}{}", server.mcp, crate::mcp::PATH);
     let mut child = Command::new(program)
         .args(arguments)
+        .env("MCP_URL", mcp)
         .envs(&scenario.agent_env)
         .envs(addresses)
         .stdin(Stdio::null())

@@ -8,7 +8,7 @@
 //! Who calls is decided by the connection. A header with a name is believed only from a front that was named as trusted.
 
 mod admin;
-mod call;
+pub(crate) mod call;
 mod play;
 
 use std::collections::BTreeMap;
@@ -26,6 +26,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::engine::Engine;
 use crate::fault::Step;
 use crate::journal::{End, How, Journal, Place};
+use crate::mcp::Mcp;
 
 /// Most connections at once; more are closed as they come.
 pub const MAX_CONNECTIONS: usize = 16_384;
@@ -88,17 +89,32 @@ pub struct Server {
     pub services: BTreeMap<String, SocketAddr>,
     /// Address of the admin API.
     pub admin: SocketAddr,
+    /// Address of the MCP server; its path is [`crate::mcp::PATH`].
+    pub mcp: SocketAddr,
     stop: watch::Sender<bool>,
 }
 
 impl Server {
-    /// Begins to serve at `front` (and at a free port of the same address for each service); the admin API is at `admin`.
+    /// Begins to serve at `front` (and at a free port of the same address for each service, and for MCP); the admin API is at `admin`.
     pub async fn start(
         engine: Engine,
         front: SocketAddr,
         admin: SocketAddr,
         identity: Identity,
     ) -> std::io::Result<Self> {
+        let mcp = SocketAddr::new(front.ip(), 0);
+        Self::start_with_mcp(engine, front, admin, mcp, identity).await
+    }
+
+    /// The same with the MCP server at `mcp`.
+    pub async fn start_with_mcp(
+        engine: Engine,
+        front: SocketAddr,
+        admin: SocketAddr,
+        mcp: SocketAddr,
+        identity: Identity,
+    ) -> std::io::Result<Self> {
+        let tools = Arc::new(Mcp::new(&engine));
         let names: Vec<String> = engine
             .scenario
             .services
@@ -122,13 +138,17 @@ impl Server {
         });
         let listener = listen(front)?;
         let front = listener.local_addr()?;
-        tokio::spawn(accept(Arc::clone(&shared), listener, None));
+        tokio::spawn(accept(Arc::clone(&shared), listener, Door::Front));
         let mut services = BTreeMap::new();
         for (index, name) in names.into_iter().enumerate() {
             let listener = listen(SocketAddr::new(front.ip(), 0))?;
             services.insert(name, listener.local_addr()?);
-            tokio::spawn(accept(Arc::clone(&shared), listener, Some(index)));
+            let door = Door::Service(index);
+            tokio::spawn(accept(Arc::clone(&shared), listener, door));
         }
+        let listener = listen(mcp)?;
+        let mcp = listener.local_addr()?;
+        tokio::spawn(accept(Arc::clone(&shared), listener, Door::Mcp(tools)));
         let listener = listen(admin)?;
         let admin = listener.local_addr()?;
         tokio::spawn(admin::serve(Arc::clone(&shared), listener));
@@ -137,6 +157,7 @@ impl Server {
             front,
             services,
             admin,
+            mcp,
             stop,
         })
     }
@@ -179,7 +200,18 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn accept(shared: Arc<Shared>, listener: TcpListener, service: Option<usize>) {
+/// What a connection comes in by.
+#[derive(Debug, Clone)]
+enum Door {
+    /// The address at which the host name decides about the service.
+    Front,
+    /// The address of this service.
+    Service(usize),
+    /// The MCP server.
+    Mcp(Arc<Mcp>),
+}
+
+async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door) {
     let mut stopped = shared.stopped.clone();
     loop {
         let accepted = tokio::select! {
@@ -188,11 +220,11 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, service: Option<usiz
         };
         match accepted {
             Ok((stream, peer)) => {
-                let shared = Arc::clone(&shared);
+                let (shared, door) = (Arc::clone(&shared), door.clone());
                 tokio::spawn(async move {
                     // Closed at once rather than left waiting: whoever holds thousands gets no more.
                     if let Ok(_permit) = shared.connections.try_acquire() {
-                        connection(&shared, stream, peer, service).await;
+                        connection(&shared, stream, peer, door).await;
                     }
                 });
             }
@@ -203,20 +235,25 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, service: Option<usiz
 }
 
 /// A script that takes the connection, and the entry that it belongs to.
-type Script = (Vec<Step>, Option<Place>);
+pub(crate) type Script = (Vec<Step>, Option<Place>);
 
-async fn connection(
-    shared: &Arc<Shared>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    service: Option<usize>,
-) {
+async fn connection(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, door: Door) {
     let _ = stream.set_nodelay(true);
     let (scripts, mut taken) = mpsc::channel::<Script>(1);
     let handler = {
         let shared = Arc::clone(shared);
         service_fn(move |request| {
-            call::handle(Arc::clone(&shared), request, peer, service, scripts.clone())
+            let (shared, scripts, door) = (Arc::clone(&shared), scripts.clone(), door.clone());
+            async move {
+                match door {
+                    Door::Front => call::handle(shared, request, peer, None, scripts).await,
+                    Door::Service(it) => {
+                        call::handle(shared, request, peer, Some(it), scripts).await
+                    }
+                    // In a box: connections of HTTP shall not be as large as these.
+                    Door::Mcp(mcp) => Box::pin(mcp.answer(shared, request, peer, scripts)).await,
+                }
+            }
         })
     };
     let mut http = http1::Builder::new()
