@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::contract::request::Parts;
 use crate::contract::template::{self, Template};
 use crate::contract::{Contract, ContractError, Operation, authorize, request};
-use crate::fault::{Act, Reply, Scene};
+use crate::fault::{Act, OnMessage, Reply, Scene};
 use crate::pure::bounded::Bounded;
 use crate::pure::idempotency::{Admission, Store};
 use crate::pure::quota::{Quota, State, Taken};
@@ -29,9 +29,22 @@ use crate::scenario::model::{self, Route, Rule, When};
 /// Most callers, keys and stored resources that are remembered, each.
 const REMEMBERED: usize = 65_536;
 
+/// Where a call came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Face {
+    /// As HTTP.
+    #[default]
+    Http,
+    /// As a tool of the MCP server.
+    Mcp,
+}
+
 /// One request, as the engine sees it.
 #[derive(Debug, Clone)]
 pub struct Call {
+    /// Where it came in.
+    pub face: Face,
     /// Who calls.
     pub caller: String,
     /// Index of the service.
@@ -61,10 +74,28 @@ pub struct Decision {
     pub latency: Duration,
     /// What goes out.
     pub act: Act,
+    /// What then happens to the message that wraps the reply; only on the MCP face.
+    pub message: Option<OnMessage>,
     /// To be reported with [`Engine::finish`] when the latency is over.
     pub ticket: Option<Ticket>,
     /// Routes that nearly matched, each with what was wrong.
     pub near_misses: Vec<String>,
+}
+
+impl Decision {
+    /// Of a call that goes no further.
+    pub fn refused(operation: Option<String>, reply: Reply, near_misses: Vec<String>) -> Self {
+        Self {
+            operation,
+            rule: None,
+            fault: None,
+            latency: Duration::ZERO,
+            act: Act::Reply(reply),
+            message: None,
+            ticket: None,
+            near_misses,
+        }
+    }
 }
 
 /// A call whose idempotency key waits for its reply.
@@ -88,13 +119,14 @@ pub struct Engine {
     stored: Bounded<String, Reply>,
 }
 
+/// One operation of a service.
 #[derive(Debug)]
-struct Target {
-    operation: String,
-    method: String,
-    template: Template,
-    route: Route,
-    contract: Option<Operation>,
+pub(crate) struct Target {
+    pub operation: String,
+    pub method: String,
+    pub template: Template,
+    pub route: Route,
+    pub contract: Option<Operation>,
 }
 
 /// Why a scenario cannot be served.
@@ -149,6 +181,12 @@ impl Engine {
             .position(|service| service.name == name)
     }
 
+    /// All operations, each with the index of its service.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = (usize, &Target)> {
+        let services = self.services.iter().enumerate();
+        services.flat_map(|(service, targets)| targets.iter().map(move |target| (service, target)))
+    }
+
     /// The work of a call is over.
     pub fn finish(&mut self, ticket: Ticket) {
         self.keys.finish(&ticket.scope, &ticket.key, ticket.reply);
@@ -158,23 +196,12 @@ impl Engine {
     pub fn decide(&mut self, call: &Call, at: Duration, now: SystemTime) -> Decision {
         let service = &self.scenario.services[call.service];
         let targets = &self.services[call.service];
-        let mut decision = Decision {
-            operation: None,
-            rule: None,
-            fault: None,
-            latency: Duration::ZERO,
-            act: Act::Reply(Reply::new(404)),
-            ticket: None,
-            near_misses: Vec::new(),
-        };
         let (target, parameters) = match find(targets, call) {
             Ok(found) => found,
-            Err((reply, near)) => {
-                (decision.act, decision.near_misses) = (Act::Reply(reply), near);
-                return decision;
-            }
+            Err((reply, near)) => return Decision::refused(None, reply, near),
         };
-        decision.operation = Some(target.operation.clone());
+        let operation = Some(target.operation.clone());
+        let mut decision = Decision::refused(operation, Reply::new(404), Vec::new());
         let place = format!("{}.{}", service.name, target.operation);
 
         let n = count(&mut self.hits, &format!("{place}\n{}", call.caller));
@@ -244,6 +271,11 @@ impl Engine {
         };
         decision.act = match fault {
             // What the contract refuses, a fault that does the work has nothing to do with.
+            Some(fault) if call.face == Face::Mcp && fault.on_message() => {
+                let fault = fault.clone();
+                decision.message = Some(OnMessage { fault, rng, now });
+                Act::Reply(answer)
+            }
             Some(fault) if !works || answer.status < 300 => {
                 let schema = target
                     .contract

@@ -14,6 +14,7 @@ pub mod contract_run;
 pub mod engine;
 pub mod fault;
 pub mod journal;
+pub mod mcp;
 mod near_miss;
 pub mod pure;
 pub mod record;

@@ -49,7 +49,14 @@ impl Mock {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mock-apis"))
             .arg("serve")
             .arg(&scenario)
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+                "--mcp",
+                "127.0.0.1:0",
+            ])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

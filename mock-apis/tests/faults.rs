@@ -125,6 +125,17 @@ const TABLE: &[(&str, &str, Check)] = &[
             && !seen.body().ends_with("\n\n")
     }),
     ("did_the_work", "{}", |seen| problem(seen, 503)),
+    ("rpc_malformed", "{}", |seen| {
+        seen.status() == Some(200) && length(seen) == seen.body().len() && json(seen).is_none()
+    }),
+    ("rpc_truncated", "{}", |seen| {
+        seen.status() == Some(200) && seen.body().len() < length(seen) && !seen.body().is_empty()
+    }),
+    ("rpc_wrong_result", "{}", |seen| {
+        json(seen).is_some_and(|value| {
+            value["date"].is_string() && value["price"].as_u64().is_some_and(|price| price != 237)
+        })
+    }),
 ];
 
 #[test]

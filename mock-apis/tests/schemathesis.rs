@@ -1,89 +1,12 @@
 //! The server against the documents that it serves, by Schemathesis: whatever is sent, no reply breaks the contract, bad requests are
 //! refused and good ones are not. Replies that do break it are found, so a pass means something.
-//!
-//! ```text
-//! ${SANDBOXD_CACHE:-$XDG_CACHE_HOME/sandboxd:-~/.cache/sandboxd}/mock-apis/schemathesis-<hash>/    venv; hash: requirements.txt, python's version
-//! ```
-//!
-//! Where it cannot be installed the tests say why, and fail only where `E2B_CONFORMANCE_SDKS=required`, which CI sets.
+
+#[path = "common/venv.rs"]
+mod venv;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::LazyLock;
-
-use sha2::{Digest, Sha256};
-
-const REQUIREMENTS: &str = include_str!("schemathesis/requirements.txt");
-/// Debian's own Python: one from elsewhere may lack venv or be a version manager's shim.
-const PYTHON: &str = "/usr/bin/python3";
-
-static ENVIRONMENT: LazyLock<Result<PathBuf, String>> = LazyLock::new(environment);
-
-/// The environment's folder; made once, beside its place, and moved there when it is whole.
-fn environment() -> Result<PathBuf, String> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let cache = set("SANDBOXD_CACHE")
-        .map(PathBuf::from)
-        .or_else(|| set("XDG_CACHE_HOME").map(|base| Path::new(&base).join("sandboxd")))
-        .or_else(|| set("HOME").map(|home| Path::new(&home).join(".cache/sandboxd")))
-        .ok_or("there is neither SANDBOXD_CACHE nor XDG_CACHE_HOME nor HOME")?
-        .join("mock-apis");
-    let version = step(Command::new(PYTHON).arg("--version"))?;
-    let hash = Sha256::digest([REQUIREMENTS.as_bytes(), &version.stdout].concat());
-    let hash: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    let place = cache.join(format!("schemathesis-{hash}"));
-    if place.is_dir() {
-        return Ok(place);
-    }
-    std::fs::create_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
-    let partial = tempfile::tempdir_in(&cache).map_err(|error| error.to_string())?;
-    let made = partial.path().join("venv");
-    step(Command::new(PYTHON).args(["-m", "venv"]).arg(&made))?;
-    let list = partial.path().join("requirements.txt");
-    std::fs::write(&list, REQUIREMENTS).map_err(|error| error.to_string())?;
-    // All packages are named, so none is looked up; wheels only, so nothing is built or run.
-    let mut pip = Command::new(made.join("bin/python"));
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-    ]);
-    pip.args(["--disable-pip-version-check", "--no-input", "-r"])
-        .arg(&list);
-    step(&mut pip)?;
-    // Another run may have been first.
-    match std::fs::rename(&made, &place) {
-        Err(error) if !place.is_dir() => Err(error.to_string()),
-        _ => Ok(place),
-    }
-}
-
-fn step(command: &mut Command) -> Result<Output, String> {
-    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
-    match command.output() {
-        Ok(output) if output.status.success() => Ok(output),
-        Ok(output) => Err(format!("{command:?}: {}", said(&output))),
-        Err(error) => Err(format!("{command:?}: {error}")),
-    }
-}
-
-/// The environment's Python; says why when there is none.
-fn python() -> Option<PathBuf> {
-    match &*ENVIRONMENT {
-        Ok(folder) => Some(folder.join("bin/python")),
-        Err(why) => {
-            let required =
-                std::env::var("E2B_CONFORMANCE_SDKS").is_ok_and(|value| value == "required");
-            assert!(!required, "{why}");
-            println!("NOT TESTED with Schemathesis: {why}");
-            None
-        }
-    }
-}
 
 struct Mock {
     child: Child,
@@ -107,13 +30,15 @@ impl Mock {
             .arg("serve")
             .arg(&scenario)
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--mcp", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let services = (0..=documents.len())
+        // Behind the front's line and the MCP server's.
+        let services = (0..documents.len() + 2)
             .map(|_| lines.next().unwrap().unwrap())
-            .skip(1)
+            .skip(2)
             .map(|line| {
                 let (name, url) = line.split_once(' ').unwrap();
                 (name.to_owned(), url.to_owned())
@@ -170,7 +95,9 @@ fn tests() -> PathBuf {
 
 #[test]
 fn no_shipped_contract_is_broken() {
-    let Some(python) = python() else { return };
+    let Some(python) = venv::python("schemathesis") else {
+        return;
+    };
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/openapi");
     let mut documents: Vec<_> = std::fs::read_dir(shipped)
         .unwrap()
@@ -196,7 +123,9 @@ fn no_shipped_contract_is_broken() {
 
 #[test]
 fn replies_that_break_the_contract_are_found() {
-    let Some(python) = python() else { return };
+    let Some(python) = venv::python("schemathesis") else {
+        return;
+    };
     let document = [Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/openapi/flights.yaml")];
     let table = [
         (

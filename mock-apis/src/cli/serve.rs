@@ -21,6 +21,9 @@ pub struct Args {
     /// Where the admin API is. Nothing of a guest may reach it.
     #[arg(long, default_value = "127.0.0.1:8901")]
     admin: SocketAddr,
+    /// Where the same services are an MCP server.
+    #[arg(long, default_value = "127.0.0.1:8902")]
+    mcp: SocketAddr,
     /// Header in which a trusted front names the caller.
     #[arg(long, default_value = "x-sandbox-id")]
     identity_header: String,
@@ -42,12 +45,16 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         trusted: args.trust_front,
         proxy: args.proxy_header,
     };
-    let server = Server::start(engine, args.listen, args.admin, identity)
+    let (listen, admin, mcp) = (args.listen, args.admin, args.mcp);
+    let server = Server::start_with_mcp(engine, listen, admin, mcp, identity)
         .await
-        .map_err(|error| CliError::Io(format!("{} or {}", args.listen, args.admin), error))?;
+        .map_err(|error| CliError::Io(format!("{listen}, {admin} or {mcp}"), error))?;
     let mut said = format!(
-        "front http://{}  admin http://{}\n",
-        server.front, server.admin
+        "front http://{}  admin http://{}\nmcp http://{}{}\n",
+        server.front,
+        server.admin,
+        server.mcp,
+        crate::mcp::PATH
     );
     for (name, address) in &server.services {
         said += &format!("{name} http://{address}\n");

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::contract::MOCK_DOMAIN;
 use super::{CliError, out};
+use crate::mcp;
 
 /// Options.
 #[derive(Debug, clap::Args)]
@@ -23,11 +24,13 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let engine = super::load(&args.scenario)?;
     let (domain, target) = (&args.mock_domain, &args.target);
-    for service in &engine.scenario.services {
-        out::print(&format!(
-            "--internal-service={}.{domain}={target}\n",
-            service.name
-        ))?;
+    let services = engine.scenario.services.iter();
+    let mut names: Vec<_> = services.map(|service| service.name.as_str()).collect();
+    if !names.contains(&mcp::NAME) {
+        names.push(mcp::NAME);
+    }
+    for name in names {
+        out::print(&format!("--internal-service={name}.{domain}={target}\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

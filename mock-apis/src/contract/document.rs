@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use jsonschema::{Registry, Validator};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::bundle::Bundle;
 use super::generate;
 use super::template::Template;
 use crate::fault::Reply;
@@ -28,6 +29,10 @@ pub struct Contract {
 pub struct Operation {
     /// `operationId`.
     pub id: String,
+    /// Its summary and description; without either, that of its success.
+    pub about: String,
+    /// What the shapes of parameters and body refer to, as `$defs`.
+    pub defs: Map<String, Value>,
     /// Method, in capitals.
     pub method: String,
     /// Path.
@@ -57,6 +62,8 @@ pub struct Parameter {
     pub kind: String,
     /// Its schema.
     pub schema: Validator,
+    /// The same as JSON, with its description, for who has no document at hand.
+    pub shape: Value,
 }
 
 /// A request's body.
@@ -66,6 +73,8 @@ pub struct Body {
     pub required: bool,
     /// Schema of each media type.
     pub media: BTreeMap<String, Option<Validator>>,
+    /// The media type to prefer, JSON if there is one, and its schema as JSON.
+    pub shape: Option<(String, Value)>,
 }
 
 /// A success reply.
@@ -283,6 +292,7 @@ impl Reader<'_> {
             .as_str()
             .ok_or((at.to_owned(), Flaw::OperationId))?
             .to_owned();
+        let mut bundle = Bundle::new(self.root);
         let mut parameters: Vec<Parameter> = Vec::new();
         for list in [
             format!("{at}/parameters"),
@@ -294,7 +304,7 @@ impl Reader<'_> {
                 .and_then(Value::as_array)
                 .map_or(0, Vec::len);
             for i in 0..count {
-                let parameter = self.parameter(&format!("{list}/{i}"))?;
+                let parameter = self.parameter(&format!("{list}/{i}"), &mut bundle)?;
                 let known =
                     |it: &Parameter| it.name == parameter.name && it.place == parameter.place;
                 if !parameters.iter().any(known) {
@@ -308,8 +318,10 @@ impl Reader<'_> {
             parameters,
             body: value
                 .get("requestBody")
-                .map(|_| self.body(&format!("{at}/requestBody")))
+                .map(|_| self.body(&format!("{at}/requestBody"), &mut bundle))
                 .transpose()?,
+            defs: bundle.defs,
+            about: about(value),
             security: self.security(value, at)?,
             statuses: value["responses"]
                 .as_object()
@@ -324,7 +336,7 @@ impl Reader<'_> {
         })
     }
 
-    fn parameter(&self, pointer: &str) -> At<Parameter> {
+    fn parameter(&self, pointer: &str, bundle: &mut Bundle<'_>) -> At<Parameter> {
         let (at, value) = self.resolve(pointer)?;
         let (Some(name), Some(place @ ("path" | "query" | "header"))) =
             (value["name"].as_str(), value["in"].as_str())
@@ -338,13 +350,22 @@ impl Reader<'_> {
             place: place.to_owned(),
             required: place == "path" || value["required"] == true,
             kind: resolved["type"].as_str().unwrap_or("string").to_owned(),
+            shape: described(bundle.take(&schema), &value["description"]),
             schema: self.validator(&schema)?,
         })
     }
 
-    fn body(&self, pointer: &str) -> At<Body> {
+    fn body(&self, pointer: &str, bundle: &mut Bundle<'_>) -> At<Body> {
         let (at, value) = self.resolve(pointer)?;
         let mut media = BTreeMap::new();
+        let kinds = value["content"].as_object().into_iter().flatten();
+        let kinds: Vec<_> = kinds.map(|(kind, _)| kind.as_str()).collect();
+        let preferred = kinds.iter().find(|kind| is_json(kind)).or(kinds.first());
+        let shape = preferred.map(|kind| {
+            let schema = bundle.take(&format!("{at}/content/{}/schema", escape(kind)));
+            let schema = described(schema, &value["description"]);
+            (kind.to_ascii_lowercase(), schema)
+        });
         for (kind, content) in value["content"].as_object().into_iter().flatten() {
             let schema = content
                 .get("schema")
@@ -354,6 +375,7 @@ impl Reader<'_> {
         Ok(Body {
             required: value["required"] == true,
             media,
+            shape,
         })
     }
 
@@ -434,6 +456,38 @@ impl Reader<'_> {
             reply: Reply::json(status, kind, &body),
             schema,
         })
+    }
+}
+
+/// Whether bodies of this media type, in small letters and without parameters, are JSON.
+pub fn is_json(kind: &str) -> bool {
+    kind.eq_ignore_ascii_case("application/json") || kind.to_ascii_lowercase().ends_with("+json")
+}
+
+/// What an operation says about itself.
+fn about(operation: &Value) -> String {
+    let own = ["summary", "description"].map(|name| operation[name].as_str());
+    let replies = operation["responses"].as_object().into_iter().flatten();
+    let success = replies
+        .filter(|(status, _)| status.starts_with('2'))
+        .find_map(|(_, reply)| reply["description"].as_str());
+    let mut said: Vec<_> = own.into_iter().flatten().collect();
+    if said.is_empty() {
+        said.extend(success);
+    }
+    said.join("\n\n")
+}
+
+/// `schema`, with this description if it has none of its own.
+fn described(schema: Value, description: &Value) -> Value {
+    match schema {
+        Value::Object(mut members) if description.is_string() => {
+            members
+                .entry("description")
+                .or_insert_with(|| description.clone());
+            Value::Object(members)
+        }
+        other => other,
     }
 }
 

@@ -8,6 +8,7 @@
 //! made and validated when the document is read: a broken example never reaches an agent.
 
 pub mod authorize;
+pub mod bundle;
 pub mod document;
 pub mod generate;
 pub mod request;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::Operation;
-use super::document::Parameter;
+use super::document::{Parameter, is_json};
 use crate::fault::Reply;
 
 /// The parts of a request that a contract speaks about.
@@ -136,7 +136,7 @@ fn check_body(
             Reply::problem(415, "Unsupported Media Type", Value::Null).with("accept", accepted),
         );
     };
-    if !(kind == "application/json" || kind.ends_with("+json")) {
+    if !is_json(&kind) {
         return None;
     }
     let value: Value = match serde_json::from_slice(parts.body) {

@@ -47,15 +47,26 @@ impl Template {
         parts.next().is_none().then_some(found)
     }
 
+    /// The names of all parameters.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Parameter(name) => Some(name.as_str()),
+            Segment::Fixed(_) => None,
+        })
+    }
+
+    /// The path in which each parameter has its value by `value`.
+    pub fn fill<'a>(&'a self, value: impl Fn(&'a str) -> &'a str) -> String {
+        let part = |segment: &'a Segment| match segment {
+            Segment::Fixed(text) => format!("/{}", encode(text)),
+            Segment::Parameter(name) => format!("/{}", encode(value(name))),
+        };
+        self.segments.iter().map(part).collect()
+    }
+
     /// The name of the last parameter.
     pub fn last_parameter(&self) -> Option<&str> {
-        self.segments
-            .iter()
-            .rev()
-            .find_map(|segment| match segment {
-                Segment::Parameter(name) => Some(name.as_str()),
-                Segment::Fixed(_) => None,
-            })
+        self.parameters().last()
     }
 
     /// How many parts of `path` are other, missing or too many.
@@ -113,6 +124,19 @@ pub fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// Percent-encoding of all but the letters, digits and marks that stand for themselves everywhere.
+pub fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out += &format!("%{byte:02X}");
+        }
+    }
+    out
+}
+
 /// Query parameters in their order.
 pub fn query(text: &str) -> Vec<(String, String)> {
     let pair = |part: &str| {
@@ -165,6 +189,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_filled_in_is_found_again(value in "\\PC{1,20}") {
+            let template = Template::new("/a b%/{id}/c");
+            let found = template.matches(&template.fill(|_| &value));
+            prop_assert_eq!(found.map(|mut it| it.remove("id")), Some(Some(value)));
+        }
+
         #[test]
         fn no_path_or_query_makes_it_panic(text in "\\PC{0,40}") {
             let _ = (Template::new(&text).matches(&text), query(&text));

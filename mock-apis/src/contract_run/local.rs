@@ -7,10 +7,11 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use super::{Ended, KEPT_OUTPUT, Run, judge, variable};
+use crate::mcp;
 use crate::scenario::Scenario;
 use crate::server::Server;
 
-/// Runs `agent` with each service's address in `<NAME>_URL`, for `limit` at most. The server forgets what was before.
+/// Runs `agent` with each service's address in `<NAME>_URL` and that of the MCP server in `MCP_URL`, for `limit` at most. The server forgets what was before.
 ///
 /// # Errors
 /// When the command cannot be started or waited for.
@@ -28,8 +29,10 @@ pub async fn run(
         .services
         .iter()
         .map(|(name, address)| (variable(name), format!("http://{address}")));
+    let mcp = format!("http://{}{}", server.mcp, mcp::PATH);
     let mut child = Command::new(program)
         .args(arguments)
+        .env("MCP_URL", mcp)
         .envs(&scenario.agent_env)
         .envs(addresses)
         .stdin(Stdio::null())

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::files::File;
 use super::{Ended, KEPT_OUTPUT, Run, judge, variable};
+use crate::mcp;
 use crate::scenario::Scenario;
 use crate::server::Server;
 
@@ -74,7 +75,7 @@ impl Sandboxes {
         stop: impl Future<Output = T>,
     ) -> Result<Option<Run>, SandboxError> {
         server.shared.reset();
-        let names: Vec<_> = server.services.keys().map(|name| self.name(name)).collect();
+        let names = names(server, &self.domain);
         let asked = json!({
             "timeout": (self.limit + MARGIN).as_secs(),
             "allow_internet_access": false,
@@ -139,29 +140,34 @@ impl Sandboxes {
 
     /// What the agent finds in its environment.
     fn variables(&self, server: &Server, scenario: &Scenario) -> BTreeMap<String, String> {
+        let own = |name: &str| format!("http://{name}.{}", self.domain);
         let addresses = server
             .services
             .keys()
-            .map(|name| (variable(name), format!("http://{}", self.name(name))));
+            .map(|name| (variable(name), own(name)));
+        let mcp = ("MCP_URL".to_owned(), own(mcp::NAME) + mcp::PATH);
         scenario
             .agent_env
             .clone()
             .into_iter()
+            .chain([mcp])
             .chain(addresses)
             .collect()
     }
 
-    /// Name by which sandboxes call a service.
-    fn name(&self, service: &str) -> String {
-        format!("{service}.{}", self.domain)
-    }
-
     fn daemon_flags(&self, server: &Server) -> Vec<String> {
-        let names = server.services.keys().map(|name| self.name(name));
-        names
+        names(server, &self.domain)
+            .into_iter()
             .map(|name| format!("--internal-service {name}={}", server.front))
             .collect()
     }
+}
+
+/// Names by which sandboxes call the services, and the MCP server.
+fn names(server: &Server, domain: &str) -> Vec<String> {
+    let services = server.services.keys().map(String::as_str);
+    let all = services.chain([mcp::NAME]);
+    all.map(|name| format!("{name}.{domain}")).collect()
 }
 
 /// Whether a call took too long, by this side's clock or the server's.

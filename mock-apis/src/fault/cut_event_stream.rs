@@ -21,6 +21,7 @@ impl Default for CutEventStream {
 
 impl Effect for CutEventStream {
     const ABOUT: &'static str = "server-sent events that end in the middle of one";
+    const MESSAGE: bool = true;
 
     fn act(&self, scene: &mut Scene<'_>) -> Act {
         let data = String::from_utf8_lossy(&scene.normal.body).replace('\n', "\ndata: ");

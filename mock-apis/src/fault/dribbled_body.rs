@@ -23,6 +23,7 @@ impl Default for DribbledBody {
 
 impl Effect for DribbledBody {
     const ABOUT: &'static str = "a body that trickles";
+    const MESSAGE: bool = true;
 
     fn act(&self, scene: &mut Scene<'_>) -> Act {
         let head = scene.normal.head(Some(scene.normal.body.len() as u64));

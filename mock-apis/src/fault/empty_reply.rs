@@ -12,6 +12,7 @@ pub struct EmptyReply {}
 
 impl Effect for EmptyReply {
     const ABOUT: &'static str = "no byte at all";
+    const MESSAGE: bool = true;
 
     fn act(&self, _: &mut Scene<'_>) -> Act {
         Act::Raw(vec![])

@@ -23,6 +23,7 @@ impl Default for Hang {
 
 impl Effect for Hang {
     const ABOUT: &'static str = "no answer, to time-out";
+    const MESSAGE: bool = true;
 
     fn act(&self, _: &mut Scene<'_>) -> Act {
         Act::Raw(vec![Step::Pause(Duration::from_millis(u64::from(self.for_ms)))])

@@ -32,6 +32,8 @@ pub trait Effect {
     const ABOUT: &'static str;
     /// Whether what the call asks for is done although it goes wrong.
     const WORKS: bool = false;
+    /// Whether it acts on the whole message where a face wraps the reply in one, as MCP does.
+    const MESSAGE: bool = false;
     /// What happens on the wire.
     fn act(&self, scene: &mut Scene<'_>) -> Act;
 }
@@ -62,6 +64,11 @@ macro_rules! catalogue {
             /// Whether what the call asks for is done although it goes wrong.
             pub fn works(&self) -> bool {
                 match self { $(Self::$fault(_) => $module::$fault::WORKS),* }
+            }
+
+            /// Whether it acts on the whole message where a face wraps the reply in one.
+            pub fn on_message(&self) -> bool {
+                match self { $(Self::$fault(_) => $module::$fault::MESSAGE),* }
             }
 
             /// What happens on the wire.
@@ -100,4 +107,59 @@ catalogue! {
     oversized_body::OversizedBody,
     cut_event_stream::CutEventStream,
     did_the_work::DidTheWork,
+    rpc_malformed::RpcMalformed,
+    rpc_truncated::RpcTruncated,
+    rpc_wrong_result::RpcWrongResult,
+}
+
+/// A fault that waits for the message that it acts on.
+#[derive(Debug)]
+pub struct OnMessage {
+    /// The fault.
+    pub fault: Fault,
+    /// Its chance.
+    pub rng: ChaCha8Rng,
+    /// Wall clock of the call.
+    pub now: SystemTime,
+}
+
+impl OnMessage {
+    /// What happens instead of `message`, which answers a request for `path`.
+    pub fn act(mut self, message: &Reply, path: &str) -> Act {
+        self.fault.act(&mut Scene {
+            normal: message,
+            rng: &mut self.rng,
+            now: self.now,
+            path,
+            keeps_schema: &|_| None,
+        })
+    }
+}
+
+/// The body of `reply` when it is a JSON-RPC message.
+fn rpc_message(reply: &Reply) -> Option<Value> {
+    reply.value().filter(|value| value["jsonrpc"] == "2.0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A face that wraps replies could do nothing with a script of the reply's own bytes.
+    #[test]
+    fn whatever_takes_the_connection_acts_on_the_message() {
+        let normal = Reply::json(200, "application/json", &serde_json::json!({"a": 1}));
+        for (name, _) in Fault::ALL {
+            let fault: Fault = serde_json::from_value(serde_json::json!({ *name: {} })).unwrap();
+            let act = fault.act(&mut Scene {
+                normal: &normal,
+                rng: &mut crate::pure::seed::generator(0, &[], 0),
+                now: SystemTime::UNIX_EPOCH,
+                path: "/",
+                keeps_schema: &|_| None,
+            });
+            assert!(matches!(act, Act::Reply(_)) || fault.on_message(), "{name}");
+            assert!(!(fault.on_message() && fault.works()), "{name}");
+        }
+    }
 }

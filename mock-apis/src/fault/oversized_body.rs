@@ -24,6 +24,7 @@ impl Default for OversizedBody {
 
 impl Effect for OversizedBody {
     const ABOUT: &'static str = "a body of many MiB";
+    const MESSAGE: bool = true;
 
     fn act(&self, scene: &mut Scene<'_>) -> Act {
         let times = u64::from(self.mib) * 1024 * 1024 / BLOCK;

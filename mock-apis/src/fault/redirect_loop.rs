@@ -12,6 +12,7 @@ pub struct RedirectLoop {}
 
 impl Effect for RedirectLoop {
     const ABOUT: &'static str = "a redirect to itself";
+    const MESSAGE: bool = true;
 
     fn act(&self, scene: &mut Scene<'_>) -> Act {
         Act::Reply(Reply::new(307).with("location", scene.path))

@@ -12,6 +12,7 @@ pub struct ResetAfterHeaders {}
 
 impl Effect for ResetAfterHeaders {
     const ABOUT: &'static str = "RST after the headers";
+    const MESSAGE: bool = true;
 
     fn act(&self, scene: &mut Scene<'_>) -> Act {
         let head = scene.normal.head(Some((scene.normal.body.len() as u64).max(1)));

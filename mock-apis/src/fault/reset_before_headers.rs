@@ -12,6 +12,7 @@ pub struct ResetBeforeHeaders {}
 
 impl Effect for ResetBeforeHeaders {
     const ABOUT: &'static str = "RST before the headers";
+    const MESSAGE: bool = true;
 
     fn act(&self, _: &mut Scene<'_>) -> Act {
         Act::Raw(vec![Step::Reset])

@@ -23,6 +23,7 @@ impl Default for SlowHeaders {
 
 impl Effect for SlowHeaders {
     const ABOUT: &'static str = "headers that trickle";
+    const MESSAGE: bool = true;
 
     fn act(&self, scene: &mut Scene<'_>) -> Act {
         let bytes = scene.normal.head(Some(scene.normal.body.len() as u64));

@@ -12,6 +12,7 @@ pub struct TruncatedBody {}
 
 impl Effect for TruncatedBody {
     const ABOUT: &'static str = "half of the body, then the end";
+    const MESSAGE: bool = true;
 
     fn act(&self, scene: &mut Scene<'_>) -> Act {
         let whole = &scene.normal.body;

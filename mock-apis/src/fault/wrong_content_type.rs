@@ -21,6 +21,7 @@ impl Default for WrongContentType {
 
 impl Effect for WrongContentType {
     const ABOUT: &'static str = "the right body with a content type that is not its";
+    const MESSAGE: bool = true;
 
     fn act(&self, scene: &mut Scene<'_>) -> Act {
         let mut reply = scene.normal.clone();

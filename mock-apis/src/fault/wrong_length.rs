@@ -12,6 +12,7 @@ pub struct WrongLength {}
 
 impl Effect for WrongLength {
     const ABOUT: &'static str = "a Content-Length smaller than the body";
+    const MESSAGE: bool = true;
 
     fn act(&self, scene: &mut Scene<'_>) -> Act {
         let body = if scene.normal.body.is_empty() { bytes::Bytes::from_static(b"{}") } else { scene.normal.body.clone() };

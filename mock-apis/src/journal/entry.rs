@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::engine::{Call, Decision};
+use crate::engine::{Call, Decision, Face};
 use crate::fault::{Act, Reply};
 
 /// Bytes of a body that are kept; the digest is of all of it.
@@ -18,6 +18,9 @@ pub struct Entry {
     pub n: u64,
     /// Who called, by connection or trusted header.
     pub caller: String,
+    /// Where the call came in.
+    #[serde(default)]
+    pub face: Face,
     /// Arrival.
     pub at_ms: u64,
     /// Service.
@@ -30,7 +33,7 @@ pub struct Entry {
     pub rule: Option<usize>,
     /// Fault.
     pub fault: Option<String>,
-    /// The reply, unless a script on the bare connection stands for it.
+    /// The reply, unless a script on the bare connection or a spoilt message stands for it.
     pub reply: Option<SeenReply>,
     /// Routes that nearly matched.
     #[serde(default)]
@@ -119,6 +122,7 @@ impl Entry {
         Self {
             n: 0,
             caller: call.caller.clone(),
+            face: call.face,
             at_ms,
             service: service.to_owned(),
             operation: decision.operation.clone(),
@@ -134,9 +138,9 @@ impl Entry {
             },
             rule: decision.rule,
             fault: decision.fault.map(str::to_owned),
-            reply: match &decision.act {
-                Act::Reply(reply) => Some(SeenReply::from(reply)),
-                Act::Raw(_) => None,
+            reply: match (&decision.act, &decision.message) {
+                (Act::Reply(reply), None) => Some(SeenReply::from(reply)),
+                _ => None,
             },
             near_misses: decision.near_misses.clone(),
             secrets: secrets

@@ -43,6 +43,7 @@ fn load(exchanges: &[Exchange]) -> Engine {
 
 fn ask(engine: &mut Engine, path: &str, query: &str) -> (u16, Option<Value>) {
     let call = Call {
+        face: crate::engine::Face::Http,
         caller: "c".into(),
         service: 0,
         method: "GET".into(),

@@ -29,7 +29,7 @@ pub struct Scenario {
     /// What an agent that uses them is judged by.
     #[serde(default)]
     pub expectations: Vec<Expectation>,
-    /// Environment of the agent; each service's address is added as `<NAME>_URL`.
+    /// Environment of the agent; each service's address is added as `<NAME>_URL`, the MCP server's as `MCP_URL`.
     #[serde(default)]
     pub agent_env: BTreeMap<String, String>,
 }

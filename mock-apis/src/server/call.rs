@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{MAX_BODY, Peer, READ_TIMEOUT, Script, Shared, millis};
-use crate::engine::{Call, Decision, Ticket};
+use crate::engine::{Call, Decision, Face, Ticket};
 use crate::fault::{Act, Reply};
 use crate::journal::{Entry, How, Place};
 
@@ -25,75 +25,21 @@ pub async fn handle(
     service: Option<usize>,
     scripts: mpsc::Sender<Script>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (parts, body) = request.into_parts();
-    let collected =
-        tokio::time::timeout(READ_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
-    let body = match collected {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => return Ok(close(Reply::problem(413, "Content Too Large", Value::Null))),
-        Err(_) => return Ok(close(Reply::problem(408, "Request Timeout", Value::Null))),
+    let (parts, body) = match read(request).await {
+        Ok(read) => read,
+        Err(refused) => return Ok(refused),
     };
-    let headers: BTreeMap<String, String> = parts
-        .headers
-        .iter()
-        .map(|(name, value)| {
-            (
-                name.as_str().to_owned(),
-                String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            )
-        })
-        .collect();
-    let caller = peer.caller(&shared.identity, &headers);
-
-    let (mut decision, place) = match decide(&shared, service, caller, &parts, headers, body) {
-        Ok(decided) => decided,
-        Err(reply) => return Ok(response(reply)),
-    };
-    let mut left = Unfinished {
-        shared: Arc::clone(&shared),
-        ticket: decision.ticket.take(),
-        place,
-        how: How::ClientLeft,
-    };
-    if !decision.latency.is_zero() {
-        tokio::time::sleep(decision.latency).await;
-    }
-    match decision.act {
-        Act::Reply(reply) => {
-            left.how = How::Sent;
-            Ok(response(reply))
-        }
-        Act::Raw(steps) => {
-            left.place = None;
-            drop(left);
-            // Nobody takes it only when the connection is gone already.
-            let _ = scripts.send((steps, place)).await;
-            std::future::pending().await
-        }
-    }
-}
-
-/// Decides and notes it down, in one turn: the journal has the order of the decisions.
-fn decide(
-    shared: &Shared,
-    service: Option<usize>,
-    caller: String,
-    parts: &http::request::Parts,
-    headers: BTreeMap<String, String>,
-    body: Bytes,
-) -> Result<(Decision, Option<Place>), Reply> {
+    let headers = headers(&parts);
+    let caller = peer.caller(&shared, &headers);
     let host = headers.get("host").map_or("", String::as_str);
     let label = host.split(['.', ':']).next().unwrap_or("");
-    let mut state = shared.lock();
-    let Some(service) = service.or_else(|| state.engine.service(label)) else {
+    let Some(service) = service.or_else(|| shared.lock().engine.service(label)) else {
         let detail = "the first label of the host name is the name of no service";
-        return Err(Reply::problem(
-            404,
-            "Not Found",
-            serde_json::json!({"detail": detail}),
-        ));
+        let detail = serde_json::json!({ "detail": detail });
+        return Ok(response(Reply::problem(404, "Not Found", detail)));
     };
     let call = Call {
+        face: Face::Http,
         caller,
         service,
         method: parts.method.as_str().to_owned(),
@@ -102,20 +48,106 @@ fn decide(
         headers,
         body,
     };
+    let (decision, left) = decide(&shared, &call);
+    if !decision.latency.is_zero() {
+        tokio::time::sleep(decision.latency).await;
+    }
+    play(decision.act, left, &scripts).await
+}
+
+/// Lets a reply go out, or hands the connection to a script and never returns.
+pub async fn play(
+    act: Act,
+    left: Unfinished,
+    scripts: &mpsc::Sender<Script>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    match act {
+        Act::Reply(reply) => {
+            left.sent();
+            Ok(response(reply))
+        }
+        Act::Raw(steps) => {
+            let place = left.release();
+            // Nobody takes it only when the connection is gone already.
+            let _ = scripts.send((steps, place)).await;
+            std::future::pending().await
+        }
+    }
+}
+
+/// The whole request, or the reply that refuses it.
+pub async fn read(
+    request: Request<Incoming>,
+) -> Result<(http::request::Parts, Bytes), Response<Full<Bytes>>> {
+    let (parts, body) = request.into_parts();
+    let collected =
+        tokio::time::timeout(READ_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
+    match collected {
+        Ok(Ok(body)) => Ok((parts, body.to_bytes())),
+        Ok(Err(_)) => Err(close(Reply::problem(413, "Content Too Large", Value::Null))),
+        Err(_) => Err(close(Reply::problem(408, "Request Timeout", Value::Null))),
+    }
+}
+
+/// Names in small letters; what is no UTF-8 is replaced.
+pub fn headers(parts: &http::request::Parts) -> BTreeMap<String, String> {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    parts
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), text(value)))
+        .collect()
+}
+
+/// Decides and notes it down, in one turn: the journal has the order of the decisions.
+pub fn decide(shared: &Arc<Shared>, call: &Call) -> (Decision, Unfinished) {
+    let mut state = shared.lock();
     let at = state.started.elapsed();
-    let decision = state.engine.decide(&call, at, SystemTime::now());
-    let name = &state.engine.scenario.services[service].name;
-    let entry = Entry::new(&call, name, &decision, millis(at), &shared.secrets);
+    let mut decision = state.engine.decide(call, at, SystemTime::now());
+    let name = &state.engine.scenario.services[call.service].name;
+    let entry = Entry::new(call, name, &decision, millis(at), &shared.secrets);
     let place = state.journal.append(entry);
-    Ok((decision, place))
+    let ticket = decision.ticket.take();
+    (decision, Unfinished::new(shared, ticket, place))
+}
+
+/// Notes down a call that never gets to the engine.
+pub fn refuse(shared: &Arc<Shared>, call: &Call, service: &str, decision: &Decision) -> Unfinished {
+    let mut state = shared.lock();
+    let at = millis(state.started.elapsed());
+    let entry = Entry::new(call, service, decision, at, &shared.secrets);
+    let place = state.journal.append(entry);
+    Unfinished::new(shared, None, place)
 }
 
 /// Ends a call when it is dropped: also when the client leaves while the reply is held back. The work is done either way.
-struct Unfinished {
+#[derive(Debug)]
+pub struct Unfinished {
     shared: Arc<Shared>,
     ticket: Option<Ticket>,
     place: Option<Place>,
     how: How,
+}
+
+impl Unfinished {
+    fn new(shared: &Arc<Shared>, ticket: Option<Ticket>, place: Option<Place>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            ticket,
+            place,
+            how: How::ClientLeft,
+        }
+    }
+
+    /// The reply goes out.
+    pub fn sent(mut self) {
+        self.how = How::Sent;
+    }
+
+    /// The work is done, and whoever takes the place says how the call ended.
+    pub fn release(mut self) -> Option<Place> {
+        self.place.take()
+    }
 }
 
 impl Drop for Unfinished {

@@ -9,7 +9,7 @@
 //! front that was named as trusted.
 
 mod admin;
-mod call;
+pub(crate) mod call;
 mod local;
 mod play;
 mod proxy_header;
@@ -32,6 +32,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::engine::Engine;
 use crate::fault::Step;
 use crate::journal::{End, How, Journal, Place};
+use crate::mcp::Mcp;
 
 /// Most connections at once; more are closed as they come.
 pub const MAX_CONNECTIONS: usize = 16_384;
@@ -73,7 +74,7 @@ impl Identity {
 
 /// Who calls through a connection, as far as it says by itself.
 #[derive(Debug, Clone)]
-struct Peer {
+pub(crate) struct Peer {
     address: IpAddr,
     /// What its PROXY header says.
     told: Option<String>,
@@ -92,7 +93,8 @@ impl Peer {
     }
 
     /// The caller of a request with these headers.
-    fn caller(&self, identity: &Identity, headers: &BTreeMap<String, String>) -> String {
+    pub(crate) fn caller(&self, shared: &Shared, headers: &BTreeMap<String, String>) -> String {
+        let identity = &shared.identity;
         let claimed = || headers.get(&identity.header).map(String::as_str);
         match &self.told {
             Some(name) => name.clone(),
@@ -136,17 +138,32 @@ pub struct Server {
     pub services: BTreeMap<String, SocketAddr>,
     /// Address of the admin API.
     pub admin: SocketAddr,
+    /// Address of the MCP server; its path is [`crate::mcp::PATH`].
+    pub mcp: SocketAddr,
     stop: watch::Sender<bool>,
 }
 
 impl Server {
-    /// Begins to serve at `front` (and at a free port of the same address for each service); the admin API is at `admin`.
+    /// Begins to serve at `front` (and at a free port of the same address for each service, and for MCP); the admin API is at `admin`.
     pub async fn start(
         engine: Engine,
         front: SocketAddr,
         admin: SocketAddr,
         identity: Identity,
     ) -> std::io::Result<Self> {
+        let mcp = SocketAddr::new(front.ip(), 0);
+        Self::start_with_mcp(engine, front, admin, mcp, identity).await
+    }
+
+    /// The same with the MCP server at `mcp`.
+    pub async fn start_with_mcp(
+        engine: Engine,
+        front: SocketAddr,
+        admin: SocketAddr,
+        mcp: SocketAddr,
+        identity: Identity,
+    ) -> std::io::Result<Self> {
+        let tools = Arc::new(Mcp::new(&engine));
         let names: Vec<String> = engine
             .scenario
             .services
@@ -170,13 +187,18 @@ impl Server {
         });
         let listener = listen(front)?;
         let front = listener.local_addr()?;
-        tokio::spawn(accept(Arc::clone(&shared), listener, None));
+        let door = Door::Front(Arc::clone(&tools));
+        tokio::spawn(accept(Arc::clone(&shared), listener, door));
         let mut services = BTreeMap::new();
         for (index, name) in names.into_iter().enumerate() {
             let listener = listen(SocketAddr::new(front.ip(), 0))?;
             services.insert(name, listener.local_addr()?);
-            tokio::spawn(accept(Arc::clone(&shared), listener, Some(index)));
+            let door = Door::Service(index);
+            tokio::spawn(accept(Arc::clone(&shared), listener, door));
         }
+        let listener = listen(mcp)?;
+        let mcp = listener.local_addr()?;
+        tokio::spawn(accept(Arc::clone(&shared), listener, Door::Mcp(tools)));
         let listener = listen(admin)?;
         let admin = listener.local_addr()?;
         tokio::spawn(admin::serve(Arc::clone(&shared), listener));
@@ -185,6 +207,7 @@ impl Server {
             front,
             services,
             admin,
+            mcp,
             stop,
         })
     }
@@ -235,7 +258,18 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn accept(shared: Arc<Shared>, listener: TcpListener, service: Option<usize>) {
+/// What a connection comes in by.
+#[derive(Debug, Clone)]
+enum Door {
+    /// The address at which the host name decides about the service.
+    Front(Arc<Mcp>),
+    /// The address of this service.
+    Service(usize),
+    /// The MCP server.
+    Mcp(Arc<Mcp>),
+}
+
+async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door) {
     let mut stopped = shared.stopped.clone();
     loop {
         let accepted = tokio::select! {
@@ -244,11 +278,11 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, service: Option<usiz
         };
         match accepted {
             Ok((stream, peer)) => {
-                let shared = Arc::clone(&shared);
+                let (shared, door) = (Arc::clone(&shared), door.clone());
                 tokio::spawn(async move {
                     // Closed at once rather than left waiting: whoever holds thousands gets no more.
                     if let Ok(_permit) = shared.connections.try_acquire() {
-                        connection(&shared, stream, peer, service).await;
+                        connection(&shared, stream, peer, door).await;
                     }
                 });
             }
@@ -258,15 +292,17 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, service: Option<usiz
     }
 }
 
-/// A script that takes the connection, and the entry that it belongs to.
-type Script = (Vec<Step>, Option<Place>);
+/// Whether a request at the front is for the MCP server: the host name's first label says so, and is no service's.
+fn asks_for_mcp<B>(shared: &Shared, request: &http::Request<B>) -> bool {
+    let host = request.headers().get(http::header::HOST);
+    let label = host.and_then(|host| host.to_str().ok()?.split(['.', ':']).next());
+    label == Some(crate::mcp::NAME) && shared.lock().engine.service(crate::mcp::NAME).is_none()
+}
 
-async fn connection(
-    shared: &Arc<Shared>,
-    mut stream: TcpStream,
-    peer: SocketAddr,
-    service: Option<usize>,
-) {
+/// A script that takes the connection, and the entry that it belongs to.
+pub(crate) type Script = (Vec<Step>, Option<Place>);
+
+async fn connection(shared: &Arc<Shared>, mut stream: TcpStream, peer: SocketAddr, door: Door) {
     let _ = stream.set_nodelay(true);
     let Some(peer) = Peer::of(&mut stream, peer.ip(), &shared.identity).await else {
         return;
@@ -275,8 +311,21 @@ async fn connection(
     let handler = {
         let shared = Arc::clone(shared);
         service_fn(move |request| {
+            let (shared, scripts, door) = (Arc::clone(&shared), scripts.clone(), door.clone());
             let peer = peer.clone();
-            call::handle(Arc::clone(&shared), request, peer, service, scripts.clone())
+            async move {
+                let (mcp, service) = match door {
+                    Door::Front(mcp) if asks_for_mcp(&shared, &request) => (Some(mcp), None),
+                    Door::Front(_) => (None, None),
+                    Door::Service(it) => (None, Some(it)),
+                    Door::Mcp(mcp) => (Some(mcp), None),
+                };
+                match mcp {
+                    // In a box: connections of HTTP shall not be as large as these.
+                    Some(mcp) => Box::pin(mcp.answer(shared, request, peer, scripts)).await,
+                    None => call::handle(shared, request, peer, service, scripts).await,
+                }
+            }
         })
     };
     let mut http = http1::Builder::new()

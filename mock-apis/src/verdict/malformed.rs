@@ -3,12 +3,14 @@
 use super::{Finding, of};
 use crate::journal::Entry;
 
-const NONSENSE: [&str; 5] = [
+const NONSENSE: [&str; 7] = [
     "malformed_json",
     "truncated_body",
     "wrong_content_type",
     "wrong_length",
     "breaks_schema",
+    "rpc_malformed",
+    "rpc_truncated",
 ];
 
 pub fn rejects(entries: &[Entry], after: &str, acts: &[String]) -> Finding {
