@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     /// Name of the service in the scenario; the first label of the API's host name unless given.
-    #[arg(long)]
+    #[arg(long, value_parser = service)]
     service: Option<String>,
     /// Most calls that are kept; more are passed on all the same.
     #[arg(long, default_value_t = 1000, value_name = "N")]
@@ -89,11 +89,13 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
         if calls > saved && !exchanges.is_empty() {
             let about = format!("Recorded from {} on {}.", args.to, jiff::Timestamp::now());
             recording = convert::scenario("recorded", &service, &exchanges);
-            place.save(&write::scenario(
-                &recording,
-                &[&[about][..], &missing].concat(),
-            ))?;
-            saved = calls;
+            let text = write::scenario(&recording, &[&[about][..], &missing].concat());
+            match place.save(&text) {
+                Ok(()) => saved = calls,
+                Err(error) if ends => return Err(error.into()),
+                // The tape has it still: there may be room the next time.
+                Err(error) => eprintln!("{error}"),
+            }
         }
         if ends {
             out::print(&summary(
@@ -128,6 +130,12 @@ fn summary(out: &str, calls: u64, recording: &Recording, missing: &[String]) -> 
     lines.join("\n") + "\n"
 }
 
+fn service(name: &str) -> Result<String, &'static str> {
+    let good = label(name) == name;
+    good.then(|| name.to_owned())
+        .ok_or("a name has 1 to 63 lower-case letters, digits and `-`")
+}
+
 /// The first label of a host name, as the name of a service; `api` for an address.
 fn label(host: &str) -> String {
     let label = host.split('.').next().unwrap_or("").to_ascii_lowercase();
@@ -157,5 +165,6 @@ mod tests {
         ] {
             assert_eq!(label(host), name, "{host}");
         }
+        assert!(service("api-2").is_ok() && service("A").is_err() && service("a.b").is_err());
     }
 }

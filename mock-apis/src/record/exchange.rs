@@ -121,9 +121,14 @@ impl Exchange {
         if !(200..=599).contains(&seen.status) {
             return Err(NotKept::Status);
         }
-        let both = seen.asked.iter().chain(seen.headers);
-        let texts = both.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let secrets = Secrets::of(seen.query, texts);
+        let shown: Vec<_> = seen
+            .asked
+            .iter()
+            .chain(seen.headers)
+            .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
+            .collect();
+        let shown = shown.iter().map(|(name, value)| (*name, value.as_ref()));
+        let secrets = Secrets::of(seen.query, shown);
         let query = template::query(seen.query);
         Ok(Self {
             method: seen.method.to_owned(),

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A rule counts the calls that come as far as it, so each `first` begins where the one before has ended, and the last reply goes on for
-//! good. Calls with a query have rules of their own, which hold for that query only.
+//! good. Calls with a query have rules of their own, which hold for that query only (of a name that comes twice, the last value counts).
 //!
 //! Nothing of a request is written but its method, path and query, and no secret that it showed: see [`secrets`].
 

@@ -24,6 +24,26 @@ const SHORTEST: usize = 6;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Secrets(Vec<String>);
 
+/// Parts of names of secrets.
+const SECRET: [&str; 13] = [
+    "authorization",
+    "oauth",
+    "cookie",
+    "token",
+    "apikey",
+    "secret",
+    "password",
+    "passwd",
+    "signature",
+    "session",
+    "credential",
+    "accesskey",
+    "subscriptionkey",
+];
+
+/// Parts of names that say of a token that it is a place in a list, or a number of words.
+const NO_SECRET: [&str; 5] = ["tokens", "page", "next", "continuation", "cursor"];
+
 /// Whether a header or parameter of this name holds a secret.
 pub fn is_secret(name: &str) -> bool {
     let name: String = name
@@ -31,22 +51,11 @@ pub fn is_secret(name: &str) -> bool {
         .filter(char::is_ascii_alphanumeric)
         .map(|c| c.to_ascii_lowercase())
         .collect();
-    [
-        "auth",
-        "cookie",
-        "token",
-        "apikey",
-        "secret",
-        "password",
-        "passwd",
-        "signature",
-        "session",
-        "credential",
-        "accesskey",
-    ]
-    .iter()
-    .any(|word| name.contains(word))
-        || matches!(name.as_str(), "key" | "sig" | "jwt" | "pwd")
+    let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    matches!(
+        name.as_str(),
+        "auth" | "xauth" | "key" | "sig" | "jwt" | "pwd"
+    ) || (has(&SECRET) && !has(&NO_SECRET))
 }
 
 impl Secrets {
@@ -55,12 +64,14 @@ impl Secrets {
         let mut found = Vec::new();
         for (name, value) in headers.filter(|(name, _)| is_secret(name)) {
             let name = name.to_ascii_lowercase();
-            if name.ends_with("cookie") {
-                let cookies = value.split(';').filter_map(|pair| pair.split_once('='));
-                found.extend(cookies.map(|(_, value)| value.trim().to_owned()));
-            } else if name != "www-authenticate" && name != "proxy-authenticate" {
-                let secret = value.split_once(' ').map_or(value, |(_, rest)| rest);
-                found.extend([value.trim().to_owned(), secret.trim().to_owned()]);
+            match name.as_str() {
+                // What follows the first pair is about the cookie: its host, its age.
+                "set-cookie" => found.extend(value.split(';').take(1).filter_map(of_cookie)),
+                "cookie" => found.extend(value.split(';').filter_map(of_cookie)),
+                _ => {
+                    let secret = value.split_once(' ').map_or(value, |(_, rest)| rest);
+                    found.extend([value.trim().to_owned(), secret.trim().to_owned()]);
+                }
             }
         }
         for part in query.split('&') {
@@ -102,6 +113,11 @@ impl Secrets {
     }
 }
 
+fn of_cookie(pair: &str) -> Option<String> {
+    let (_, value) = pair.split_once('=')?;
+    Some(value.trim().trim_matches('"').to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,7 +127,10 @@ mod tests {
         let headers = [
             ("authorization", "Bearer word-of-a-bearer"),
             ("Cookie", "session=cookie-word; theme=dark"),
-            ("set-cookie", "session=newer-cookie-word; Path=/; HttpOnly"),
+            (
+                "set-cookie",
+                "session=newer-cookie-word; Domain=example.com; Max-Age=31536000",
+            ),
             ("x-api-key", "key-word-1"),
             ("accept", "application/json"),
         ];
@@ -121,13 +140,16 @@ mod tests {
     #[test]
     fn what_lets_in_is_removed_wherever_it_comes_back() {
         let secrets = secrets();
-        let dirty = "Bearer word-of-a-bearer cookie-word newer-cookie-word key-word-1 query-word query%2Dword lisbon application/json dark";
+        let dirty = "Bearer word-of-a-bearer cookie-word newer-cookie-word key-word-1 query-word query%2Dword lisbon application/json example.com 31536000 dark";
         let clean = secrets.clean(dirty);
         assert!(
             !clean.contains("-word") && !clean.contains("word-"),
             "{clean}"
         );
-        assert!(clean.ends_with("lisbon application/json dark"), "{clean}");
+        assert!(
+            clean.ends_with("lisbon application/json example.com 31536000 dark"),
+            "{clean}"
+        );
         let value = json!({"key-word-1": ["a key-word-1 b", 7, null]});
         assert_eq!(
             secrets.clean_value(value),
@@ -147,7 +169,17 @@ mod tests {
         ] {
             assert!(is_secret(name), "{name}");
         }
-        for name in ["from", "content-type", "page", "monkey", "design"] {
+        for name in [
+            "from",
+            "author",
+            "content-type",
+            "www-authenticate",
+            "idempotency-key",
+            "pageToken",
+            "max_tokens",
+            "monkey",
+            "design",
+        ] {
             assert!(!is_secret(name), "{name}");
         }
     }
