@@ -32,12 +32,10 @@ fn whole(seen: &Value) -> bool {
     seen["result"]["isError"] == false && *structure(seen) == json!({"id": "LH-100", "price": 180})
 }
 
-/// The client has no result, and says so with this word.
+/// The client has no result, and its error says why with this word.
 fn none(seen: &Value, word: &str) -> bool {
-    seen.get("result").is_none()
-        && seen["message"]
-            .as_str()
-            .is_some_and(|said| said.contains(word))
+    let said = |it: &str| seen[it].as_str().is_some_and(|said| said.contains(word));
+    seen.get("result").is_none() && (said("error") || said("message"))
 }
 
 /// Each fault, its parameters, and what the client makes of it.
@@ -63,27 +61,33 @@ const TABLE: &[(&str, &str, Check)] = &[
         let broken = serde_json::from_str::<Value>(text(seen)).is_err();
         broken && text(seen).starts_with('{') && structure(seen).is_null()
     }),
-    ("truncated_body", "{}", |seen| none(seen, "")),
+    ("truncated_body", "{}", |seen| {
+        none(seen, "peer closed connection")
+    }),
     ("wrong_content_type", "{}", |seen| none(seen, "text/html")),
-    ("wrong_length", "{}", |seen| none(seen, "")),
+    ("wrong_length", "{}", |seen| none(seen, "Invalid JSON")),
     ("breaks_schema", "{}", |seen| {
         structure(seen).is_object() && !whole(seen)
     }),
     ("plausible_but_wrong", "{set: {/price: 7}}", |seen| {
         *structure(seen) == json!({"id": "LH-100", "price": 7})
     }),
-    ("empty_reply", "{}", |seen| none(seen, "")),
-    ("reset_before_headers", "{}", |seen| none(seen, "")),
-    ("reset_after_headers", "{}", |seen| none(seen, "")),
+    ("empty_reply", "{}", |seen| {
+        none(seen, "Server disconnected")
+    }),
+    ("reset_before_headers", "{}", |seen| none(seen, "ReadError")),
+    ("reset_after_headers", "{}", |seen| none(seen, "ReadError")),
     ("slow_headers", "{gap_ms: 1}", whole),
     ("dribbled_body", "{gap_ms: 1}", whole),
     ("hang", "{for_ms: 60000}", |seen| none(seen, "imed out")),
     ("redirect_loop", "{}", |seen| none(seen, "edirect")),
     ("oversized_body", "{mib: 1}", whole),
-    ("cut_event_stream", "{events: 0}", |seen| none(seen, "")),
+    ("cut_event_stream", "{events: 0}", |seen| {
+        none(seen, "stream ended")
+    }),
     ("did_the_work", "{}", |seen| status(seen, "503")),
-    ("rpc_malformed", "{}", |seen| none(seen, "parse")),
-    ("rpc_truncated", "{}", |seen| none(seen, "parse")),
+    ("rpc_malformed", "{}", |seen| none(seen, "jsonrpc")),
+    ("rpc_truncated", "{}", |seen| none(seen, "Invalid JSON")),
     ("rpc_wrong_result", "{}", |seen| {
         let wrong = structure(seen);
         let kind = wrong["id"].is_string() && wrong["price"].is_u64();

@@ -167,6 +167,57 @@ async fn a_key_is_an_argument_and_a_caller_is_its_connection() {
 }
 
 #[tokio::test]
+async fn a_contract_and_its_credentials_hold_for_tools() {
+    let text = std::fs::read_to_string(common::scenarios().join("travel.yaml")).unwrap();
+    let server = serve(&text, Identity::default()).await;
+    let pay = async |body: Value, headers: &str| {
+        let given = json!({"body": body, "X-Approval-Token": "t", "idempotency_key": "k"});
+        tool(server.mcp, "payments_pay", given, headers).await
+    };
+    let (right, token) = (
+        json!({"flight": "x", "amount": 1}),
+        "\r\nauthorization: Bearer travel-agent",
+    );
+    // The scenario does the work of the first payment and answers 503; who asks again with the key has the result.
+    assert_eq!(status(&pay(right.clone(), token).await), 503);
+    let paid = pay(right.clone(), token).await;
+    assert_eq!(
+        paid["result"]["structuredContent"],
+        json!({"id": "pay-1", "state": "paid"})
+    );
+    assert_eq!(status(&pay(right, "").await), 401);
+    let wrong = pay(json!({"flight": "x", "amount": 0}), token).await;
+    assert_eq!(status(&wrong), 422);
+    assert!(
+        wrong["result"]["content"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("/amount")
+    );
+    let headers = &journal(&server)[0].request.headers;
+    assert_eq!(
+        (
+            headers["x-approval-token"].as_str(),
+            headers["idempotency-key"].as_str()
+        ),
+        ("t", "k")
+    );
+}
+
+#[tokio::test]
+async fn an_agent_is_told_where_the_server_is() {
+    let scenario = mock_apis::scenario::from_text(API).unwrap();
+    let engine = mock_apis::engine::Engine::new(scenario, common::scenarios()).unwrap();
+    let agent = ["printenv".to_owned(), "MCP_URL".to_owned()];
+    let run = mock_apis::contract_run::local(engine, &agent, Duration::from_secs(20));
+    let said = run.await.unwrap().stdout;
+    assert!(
+        said.starts_with("http://127.0.0.1:") && said.trim_end().ends_with(PATH),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn what_is_no_call_is_refused_and_said() {
     let server = serve(API, trusting()).await;
     let miss = tool(server.mcp, "api_thinc", json!({"a": 1}), "").await;

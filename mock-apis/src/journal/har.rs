@@ -65,6 +65,7 @@ fn one(entry: &Entry, start: jiff::Timestamp) -> Value {
         "cache": {},
         "timings": {"send": 0, "wait": time, "receive": 0},
         "_caller": entry.caller,
+        "_face": entry.face,
         "_fault": entry.fault,
     })
 }

@@ -8,6 +8,8 @@
 //! object               as JSON
 //! body                 as JSON; text as it is when the media type is not JSON
 //! ```
+//!
+//! What HTTP could not carry is refused: a target beyond the longest that there is, and as much again in headers.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +20,9 @@ use super::tool::{Place, Tool};
 use crate::contract::document::is_json;
 use crate::contract::template::encode;
 use crate::fault::Reply;
+
+/// Most bytes of path and query, as in HTTP, and of headers.
+const LONGEST: usize = 65_534;
 
 /// The parts of a request that arguments decide.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,12 +46,16 @@ pub enum ArgumentError {
     /// A name that the tool does not have.
     #[error("is no argument of this tool")]
     Unknown(String),
+    /// More than HTTP could carry.
+    #[error("path and query, or the headers, would have more than {LONGEST} bytes")]
+    TooLong,
 }
 
 impl ArgumentError {
     fn argument(&self) -> &str {
         match self {
             Self::Missing(name) | Self::Unknown(name) => name,
+            Self::TooLong => "",
         }
     }
 }
@@ -94,6 +103,10 @@ pub fn request(tool: &Tool, given: &Map<String, Value>) -> Result<Request, Vec<A
         .template
         .fill(|name| path.get(name).map_or("", String::as_str));
     made.query = query.join("&");
+    let headers: usize = made.headers.values().map(String::len).sum();
+    if made.path.len() + made.query.len() >= LONGEST || headers > LONGEST {
+        return Err(vec![ArgumentError::TooLong]);
+    }
     Ok(made)
 }
 
@@ -103,7 +116,12 @@ pub fn refusal(wrong: &[ArgumentError]) -> Reply {
         .iter()
         .map(|it| json!({"pointer": format!("argument:{}", it.argument()), "detail": it.to_string()}))
         .collect();
-    Reply::problem(400, "Bad Request", json!({ "errors": errors }))
+    let (status, title) = if wrong.contains(&ArgumentError::TooLong) {
+        (414, "URI Too Long")
+    } else {
+        (400, "Bad Request")
+    };
+    Reply::problem(status, title, json!({ "errors": errors }))
 }
 
 fn pairs(name: &str, value: &Value, query: &mut Vec<String>) {
@@ -183,6 +201,27 @@ mod tests {
         assert_eq!(wrong, expected);
         let said = refusal(&wrong).value().unwrap();
         assert_eq!(said["errors"][1]["pointer"], "argument:id");
+    }
+
+    #[test]
+    fn what_http_could_not_carry_is_refused() {
+        let many = "x".repeat(LONGEST - "/flights/".len());
+        for (tool, given) in [
+            ("flights_read", json!({"id": many})),
+            (
+                "flights_search",
+                json!({"from": "é".repeat(11_000), "to": "a"}),
+            ),
+            (
+                "payments_pay",
+                json!({"idempotency_key": many + "123456789."}),
+            ),
+        ] {
+            let wrong = made(tool, &given).unwrap_err();
+            assert_eq!(refusal(&wrong).status, 414, "{tool}");
+        }
+        let body = json!({"body": "x".repeat(LONGEST * 2)});
+        assert!(made("payments_pay", &body).is_ok());
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

@@ -23,9 +23,9 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
-use super::tool::Tool;
+use super::tool::{LONGEST, Tool};
 use super::{PATH, arguments, result, tools};
 use crate::contract::template::encode;
 use crate::engine::{Call, Decision, Engine, Face};
@@ -34,10 +34,14 @@ use crate::near_miss;
 use crate::server::call::{self, Unfinished};
 use crate::server::{MAX_BODY, Peer, Script, Shared};
 
+/// Most messages that are read and decided about at once. In memory a message may be thirty times as large as on the wire; deciding does not
+/// wait, so nobody waits long for room.
+const ROOM: usize = 64;
+
 /// The MCP server of a scenario.
-#[derive(Clone)]
 pub struct Mcp {
     service: StreamableHttpService<Handler, NeverSessionManager>,
+    room: Semaphore,
 }
 
 impl std::fmt::Debug for Mcp {
@@ -65,6 +69,7 @@ impl Mcp {
         let sessions = Arc::new(NeverSessionManager::default());
         Self {
             service: StreamableHttpService::new(move || Ok(handler.clone()), sessions, config),
+            room: Semaphore::new(ROOM),
         }
     }
 
@@ -93,7 +98,11 @@ impl Mcp {
         };
         parts.extensions.insert(turn.clone());
         let request = Request::from_parts(parts, Full::new(body));
-        let message = received(self.service.handle(request).await).await;
+        let message = {
+            // It is never closed.
+            let _permit = self.room.acquire().await;
+            received(self.service.handle(request).await).await
+        };
         let Some(decided) = turn.decided() else {
             return Ok(call::response(message));
         };
@@ -214,7 +223,8 @@ impl Turn {
     fn miss(&self, name: &str, near: Vec<String>, given: &Map<String, Value>) {
         let mut call = self.call();
         call.method = "tools/call".to_owned();
-        call.path = format!("/{}", encode(name));
+        let name: String = name.chars().take(LONGEST).collect();
+        call.path = format!("/{}", encode(&name));
         call.body = text(given);
         let reply = Reply::problem(404, "Not Found", json!({"detail": "no such tool"}));
         let decision = Decision::refused(None, reply, near);

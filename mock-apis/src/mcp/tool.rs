@@ -16,7 +16,7 @@ use crate::engine::{Engine, Target};
 use crate::pure::idempotency::Policy;
 
 /// Longest name that MCP allows.
-const LONGEST: usize = 128;
+pub const LONGEST: usize = 128;
 
 /// A tool: what callers are told of it, and what becomes of its arguments.
 #[derive(Debug, Clone)]
