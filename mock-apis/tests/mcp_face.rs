@@ -207,9 +207,10 @@ async fn a_contract_and_its_credentials_hold_for_tools() {
 #[tokio::test]
 async fn an_agent_is_told_where_the_server_is() {
     let scenario = mock_apis::scenario::from_text(API).unwrap();
-    let engine = mock_apis::engine::Engine::new(scenario, common::scenarios()).unwrap();
+    let server = serve(API, Identity::default()).await;
     let agent = ["printenv".to_owned(), "MCP_URL".to_owned()];
-    let run = mock_apis::contract_run::local(engine, &agent, Duration::from_secs(20));
+    let limit = Duration::from_secs(20);
+    let run = mock_apis::contract_run::local::run(&server, &scenario, &agent, limit);
     let said = run.await.unwrap().stdout;
     assert!(
         said.starts_with("http://127.0.0.1:") && said.trim_end().ends_with(PATH),
