@@ -13,7 +13,7 @@ use reports::folder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CliError, out};
-use crate::contract_run::report::{self, About};
+use crate::contract_run::report::{self, About, Place};
 use crate::contract_run::sandboxed::Sandboxes;
 use crate::contract_run::{Run, files, local, table};
 use crate::server::{Identity, Server};
@@ -88,6 +88,7 @@ pub async fn run(args: Args) -> Result<ExitCode, CliError> {
     let about = About {
         command: without_keys(words),
         started: jiff::Timestamp::now(),
+        sandboxes: args.place(),
     };
     let done = all(&args).await?;
     write(&args, &done, about)?;
@@ -155,6 +156,13 @@ async fn all(args: &Args) -> Result<Done, CliError> {
 impl Args {
     fn limit(&self) -> Duration {
         Duration::from_secs(self.timeout_s)
+    }
+
+    /// Where the sandboxes are, for the report.
+    fn place(&self) -> Option<Place> {
+        let url = self.sandboxes.url.clone().filter(|_| !self.local)?;
+        let template = self.sandboxes.way.template.clone();
+        Some(Place { url, template })
     }
 
     fn sandboxes(&self) -> Result<Sandboxes, CliError> {

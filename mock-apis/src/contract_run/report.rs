@@ -21,13 +21,27 @@ pub struct About {
     pub command: Vec<String>,
     /// The beginning of the first.
     pub started: Timestamp,
+    /// Where their sandboxes were; nothing for plain processes.
+    pub sandboxes: Option<Place>,
+}
+
+/// A server of sandboxes.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Address of its control API.
+    pub url: String,
+    /// Template of the sandboxes.
+    pub template: String,
 }
 
 /// The report of some runs of one scenario, which ends now.
 #[must_use]
 pub fn report(runs: &[Run], about: About) -> Report<Verdicts> {
     let scenario = runs.first().map_or("", |run| run.scenario.as_str());
-    let isolation = runs.first().map_or("", |run| run.isolation.as_str());
+    let (place, url, template) = match about.sandboxes {
+        Some(Place { url, template }) => ("agents in sandboxes", url, template),
+        None => ("agents as plain processes", none(), none()),
+    };
     Report {
         schema: Version,
         kind: Tag::default(),
@@ -39,9 +53,9 @@ pub fn report(runs: &[Run], about: About) -> Report<Verdicts> {
         ended_at: Timestamp::now(),
         interrupted: false,
         target: Target {
-            name: Some(format!("{scenario}, agent as {isolation}")),
-            url: "none".to_owned(),
-            template: "none".to_owned(),
+            name: Some(format!("{scenario}, {place}")),
+            url,
+            template,
             versions: BTreeMap::new(),
         },
         environment: Environment {
@@ -52,6 +66,10 @@ pub fn report(runs: &[Run], about: About) -> Report<Verdicts> {
             agents: runs.iter().map(agent).collect(),
         },
     }
+}
+
+fn none() -> String {
+    "none".to_owned()
 }
 
 fn agent(run: &Run) -> AgentRun {
