@@ -121,9 +121,8 @@ fn summary(out: &str, calls: u64, recording: &Recording, missing: &[String]) -> 
         format!("{calls} calls, none that could be kept: {out} was not written")
     } else {
         format!(
-            "{out}: {calls} calls, {} routes, {} replies",
-            routes.len(),
-            routes.len() + rules
+            "{out}: {calls} calls, {} routes, {rules} rules",
+            routes.len()
         )
     };
     let lines = [&[first][..], missing, &recording.notes].concat();

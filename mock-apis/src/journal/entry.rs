@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::Headers;
 use crate::engine::{Call, Decision, Face};
 use crate::fault::{Act, Reply};
 
@@ -55,7 +56,7 @@ pub struct Seen {
     /// Query.
     pub query: String,
     /// Headers, without the credential.
-    pub headers: BTreeMap<String, String>,
+    pub headers: Headers,
     /// First 16 hexadecimal digits of the SHA-256 of the credential.
     pub credential: Option<String>,
     /// Body, up to 64 KiB.
@@ -130,7 +131,7 @@ impl Entry {
                 method: call.method.clone(),
                 path: call.path.clone(),
                 query: call.query.clone(),
-                headers,
+                headers: headers.into(),
                 credential: credential.map(|it| digest(it.as_bytes())[..16].to_owned()),
                 body: kept(&call.body),
                 body_bytes: call.body.len(),

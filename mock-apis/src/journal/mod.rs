@@ -9,8 +9,10 @@
 
 mod entry;
 pub mod har;
+mod headers;
 
 pub use entry::{End, Entry, How, Seen, SeenReply};
+pub use headers::Headers;
 
 /// Most entries that are kept.
 pub const MAX_ENTRIES: usize = 100_000;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::MAX_KEPT;
 use super::secrets::{self, Secrets};
 use super::write;
+use super::{MAX_KEPT, MAX_POINTERS};
 use crate::contract::template;
 use crate::scenario::yaml;
 
@@ -31,6 +31,9 @@ const HEADERS: [&str; 15] = [
 
 /// Prefixes of such headers.
 const PREFIXES: [&str; 2] = ["ratelimit-", "x-ratelimit-"];
+
+/// Longest pointer of a reply's body in a scenario.
+const PREFIX: usize = 64;
 
 /// Levels of a scenario around a body.
 const AROUND: usize = 10;
@@ -106,8 +109,8 @@ pub enum Lost {
     /// Beyond [`MAX_KEPT`].
     #[error("has more than {MAX_KEPT} bytes")]
     TooLarge,
-    /// Nested beyond what a scenario file may be, or with a number beyond what YAML keeps.
-    #[error("has a depth or a number that a scenario file does not keep")]
+    /// Nested beyond what a scenario file may be, with keys too long for how much is below them, or with a number beyond what YAML keeps.
+    #[error("has a depth, keys or a number that a scenario file does not keep")]
     Beyond,
 }
 
@@ -159,6 +162,23 @@ impl Exchange {
             .as_ref()
             .map_or(0, |body| write::flow(body).len());
         FIXED + write::size(&self.path) + texts + body
+    }
+
+    /// Bytes of the pointers of its values when it is read, at most.
+    pub fn pointers(&self) -> usize {
+        // Status, schedule, each header and each parameter; those of the body come on top.
+        let names = self
+            .query
+            .iter()
+            .map(|(name, _)| name)
+            .chain(self.reply.headers.keys());
+        let names: usize = names.map(|name| 2 * name.len() + PREFIX).sum();
+        let body = self
+            .reply
+            .body
+            .as_ref()
+            .map_or(0, |body| pointers(body, PREFIX));
+        10 * PREFIX + names + body
     }
 }
 
@@ -215,10 +235,27 @@ fn body(bytes: &[u8]) -> Result<Option<Value>, Lost> {
     }
     match serde_json::from_slice::<Value>(bytes) {
         Ok(Value::Null) => Err(Lost::Null),
+        // Before it is read: that would take as much as they do.
+        Ok(value) if pointers(&value, PREFIX) > MAX_POINTERS => Err(Lost::Beyond),
         Ok(value) if survives(&value) => Ok(Some(value)),
         Ok(_) => Err(Lost::Beyond),
         Err(_) => Err(Lost::NotJson),
     }
+}
+
+/// Bytes of the pointers of a value at a pointer of `length` bytes and of all below it.
+fn pointers(value: &Value, length: usize) -> usize {
+    // The parser of JSON has bounded the depth, so the stack is not at risk.
+    length
+        + match value {
+            // The longest index of a body has six digits.
+            Value::Array(items) => items.iter().map(|item| pointers(item, length + 7)).sum(),
+            Value::Object(members) => members
+                .iter()
+                .map(|(name, member)| pointers(member, length + 2 * name.len() + 1))
+                .sum(),
+            _ => 0,
+        }
 }
 
 /// Whether it is the same when it has been written and read, at the depth that bodies have in a scenario.
@@ -292,7 +329,9 @@ mod tests {
         }
         let deep = "[".repeat(100) + &"]".repeat(100);
         let large = format!("\"{}\"", "x".repeat(MAX_KEPT));
+        let keys = format!("{{\"{}\": [{}1]}}", "k".repeat(50_000), "1,".repeat(1000));
         let table = [
+            (keys.as_str(), Lost::Beyond),
             ("<p>", Lost::NotJson),
             ("null", Lost::Null),
             (&deep, Lost::Beyond),

@@ -32,6 +32,9 @@ pub const MAX_KEPT: usize = 256 << 10;
 /// Most bytes that the kept calls take when they are written, each once: 1.5 MiB. A scenario file has 4 MiB at most, and a reply may stand in
 /// it twice.
 pub const MAX_WRITTEN: usize = 3 << 19;
+/// Most bytes of the JSON pointers of all values that are kept: 16 MiB. Who reads a scenario file has 64 MiB, each value is noted twice when
+/// it is in a mapping, and a reply may stand twice.
+pub const MAX_POINTERS: usize = 16 << 20;
 /// Most connections of clients at once; more are closed as they come.
 pub const MAX_CONNECTIONS: usize = 256;
 /// Longest time for a request's headers, and again for its body.

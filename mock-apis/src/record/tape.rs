@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::MAX_WRITTEN;
 use super::exchange::{Exchange, NotKept, Seen};
+use super::{MAX_POINTERS, MAX_WRITTEN};
 
 /// The recorded calls.
 #[derive(Debug)]
 pub struct Tape {
     exchanges: Vec<Exchange>,
     bytes: usize,
+    pointers: usize,
     room: usize,
     calls: u64,
     over: u64,
@@ -22,6 +23,7 @@ impl Tape {
         Self {
             exchanges: Vec::new(),
             bytes: 0,
+            pointers: 0,
             room,
             calls: 0,
             over: 0,
@@ -37,10 +39,15 @@ impl Tape {
             return;
         }
         match Exchange::of(seen) {
-            Ok(exchange) if self.bytes + exchange.size() > MAX_WRITTEN => self.over += 1,
             Ok(exchange) => {
-                self.bytes += exchange.size();
-                self.exchanges.push(exchange);
+                let bytes = self.bytes + exchange.size();
+                let pointers = self.pointers + exchange.pointers();
+                if bytes > MAX_WRITTEN || pointers > MAX_POINTERS {
+                    self.over += 1;
+                } else {
+                    (self.bytes, self.pointers) = (bytes, pointers);
+                    self.exchanges.push(exchange);
+                }
             }
             Err(why) => self.refuse(why),
         }
@@ -115,5 +122,18 @@ mod tests {
         assert!((2..10).contains(&exchanges.len()), "{}", exchanges.len());
         let text = write::scenario(&convert::scenario("n", "api", exchanges), &[]);
         assert!(text.len() < yaml::MAX_BYTES, "{}", text.len());
+
+        let body = format!("{{\"{}\": [{}1]}}", "k".repeat(900), "1,".repeat(1000));
+        let bodies: Vec<_> = (0..100)
+            .map(|n| body.replacen('1', &n.to_string(), 1))
+            .collect();
+        let mut long = Tape::new(1000);
+        for body in &bodies {
+            long.push(&seen("/x", body.as_bytes()));
+        }
+        let exchanges = long.exchanges();
+        assert!((2..20).contains(&exchanges.len()), "{}", exchanges.len());
+        let text = write::scenario(&convert::scenario("n", "api", exchanges), &[]);
+        assert!(crate::scenario::from_text(&text).is_ok());
     }
 }

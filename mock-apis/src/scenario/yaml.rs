@@ -14,6 +14,9 @@ pub const MAX_BYTES: usize = 4 << 20;
 /// Deepest nesting.
 pub const MAX_DEPTH: usize = 64;
 
+/// Most bytes of all JSON pointers together: 64 MiB. Each value has one, so long keys above many values would take more than any machine has.
+pub const MAX_POINTERS: usize = 64 << 20;
+
 /// A document: its value, and the line (from 1) of each value by JSON pointer.
 #[derive(Debug)]
 pub struct Document {
@@ -34,6 +37,9 @@ pub enum YamlError {
     /// Beyond [`MAX_DEPTH`].
     #[error("nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
+    /// Beyond [`MAX_POINTERS`].
+    #[error("keys are too long for how many values are below them")]
+    TooLong,
     /// Anchor or alias.
     #[error("anchors and aliases are not taken: write the value out")]
     Alias,
@@ -112,6 +118,7 @@ struct Builder {
     done: Option<Value>,
     documents: usize,
     lines: BTreeMap<String, usize>,
+    pointers: usize,
 }
 
 impl Builder {
@@ -139,13 +146,12 @@ impl Builder {
                         return Err(YamlError::Duplicate(text.into_owned()));
                     }
                     *key = Some(text.into_owned());
-                    let pointer = self.pointer();
-                    self.lines.insert(pointer, span.start.line());
+                    self.note(span)?;
                 } else {
                     let scalar = Scalar::parse_from_cow_and_metadata(text, style, None)
                         .ok_or(YamlError::Tag)?;
                     let value = value(&scalar)?;
-                    self.note(span);
+                    self.note(span)?;
                     self.put(value);
                 }
             }
@@ -171,17 +177,22 @@ impl Builder {
         if matches!(self.open.last(), Some(Open::Mapping(_, None))) {
             return Err(YamlError::Key);
         }
-        self.note(span);
+        self.note(span)?;
         self.open.push(open);
         Ok(())
     }
 
     /// Notes the line of the value that begins; a value of a mapping keeps the line of its key.
-    fn note(&mut self, span: Span) {
+    fn note(&mut self, span: Span) -> Result<(), YamlError> {
         let pointer = self.pointer();
+        self.pointers += pointer.len();
+        if self.pointers > MAX_POINTERS {
+            return Err(YamlError::TooLong);
+        }
         self.lines
             .entry(pointer)
             .or_insert_with(|| span.start.line());
+        Ok(())
     }
 
     fn put(&mut self, value: Value) {
@@ -252,6 +263,12 @@ mod tests {
         for (text, line, error) in table {
             assert_eq!(parse(text).unwrap_err(), (line, error), "{text:?}");
         }
+        let long = format!(
+            "{{? \"{}\" : [{}1]}}",
+            "k".repeat(100_000),
+            "1,".repeat(1000)
+        );
+        assert_eq!(parse(&long).unwrap_err().1, YamlError::TooLong);
         let (line, error) = parse("a: 1\nb: [1, 2\nc: 3\n").unwrap_err();
         assert!(
             matches!(error, YamlError::Syntax(_)) && line >= 2,
