@@ -4,6 +4,7 @@ mod common;
 
 use reports::folder::{self, AnyReport};
 use reports::model::load::Series;
+use reports::model::verdicts::RuleStanding;
 use reports::render::{Loaded, site};
 use reports::stats::quantile::Quantile;
 
@@ -60,4 +61,34 @@ fn the_stall_is_in_the_open_loop_and_not_in_the_closed_one() {
     assert!(found.supported && found.low.unwrap() < truth && truth < found.high.unwrap());
     assert!(found.value.abs_diff(truth) < truth / 100, "{found:?}");
     assert!(p99(&closed).value < truth / 50, "{:?}", p99(&closed));
+}
+
+#[test]
+fn agents_in_sandboxes_broke_the_rule_in_their_name_and_no_other() {
+    let folder = common::sample("contract-sandboxd");
+    let AnyReport::Verdicts(report) = folder::read(&folder).unwrap() else {
+        panic!("no report of verdicts");
+    };
+    assert_eq!(report.body.agents.len(), 15);
+    for run in &report.body.agents {
+        let broken = run.verdicts.iter();
+        let broken = broken.filter(|one| one.standing == RuleStanding::Broken);
+        let broken: Vec<_> = broken.map(|one| one.rule.as_str()).collect();
+        let name = run.agent.rsplit('/').next().unwrap();
+        let name = name.strip_suffix(".py").unwrap();
+        let own: Vec<_> = name.strip_prefix("bad_").into_iter().collect();
+        assert_eq!(broken, own, "{name}");
+        assert!(run.sandbox.is_some(), "{name}");
+    }
+    let loaded = Loaded {
+        name: "contract".to_owned(),
+        report: AnyReport::Verdicts(report),
+    };
+    let files = site(&[loaded]);
+    let (_, page) = files.iter().find(|it| it.0 == "verdicts.html").unwrap();
+    // Of several agents the page says first which rule each broke, and where the proof is.
+    for n in 0..15 {
+        assert!(page.contains(&format!("href=\"#agent-contract-{n}\"")));
+        assert!(page.contains(&format!("id=\"agent-contract-{n}\"")));
+    }
 }
