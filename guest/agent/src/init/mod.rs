@@ -113,8 +113,10 @@ pub fn run() -> Result<std::convert::Infallible, InitError> {
 /// - Counters of memory are folded once a second for those who read /proc/vmstat (vm.stat_interval, Linux, mm/vmstat.c); a
 ///   minute does. What is counted is right at any time, what is read may lag.
 /// - The tables of neighbours are gone over every 5 seconds each for managed entries, of which there are none (Linux,
-///   net/core/neighbour.c, `neigh_managed_work`); an hour, in milliseconds, is as good.
-const KERNEL_SETTINGS: [(&str, &str); 7] = [
+///   net/core/neighbour.c, `neigh_managed_work`); an hour, in milliseconds, is as good. They are cleared of old entries every
+///   half of the time for which one counts as reachable (`neigh_periodic_work`): 15 seconds. The one neighbour of a sandbox is
+///   permanent; two hours do.
+const KERNEL_SETTINGS: [(&str, &str); 9] = [
     ("fs/inotify/max_user_instances", "8192"),
     ("fs/inotify/max_user_watches", "524288"),
     ("fs/inotify/max_queued_events", "65536"),
@@ -122,6 +124,8 @@ const KERNEL_SETTINGS: [(&str, &str); 7] = [
     ("vm/stat_interval", "60"),
     ("net/ipv4/neigh/default/interval_probe_time_ms", "3600000"),
     ("net/ipv6/neigh/default/interval_probe_time_ms", "3600000"),
+    ("net/ipv4/neigh/default/base_reachable_time_ms", "7200000"),
+    ("net/ipv6/neigh/default/base_reachable_time_ms", "7200000"),
 ];
 
 fn change_kernel_settings() {
