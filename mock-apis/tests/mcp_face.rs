@@ -5,7 +5,7 @@ mod common;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::{Seen, ask, get, serve};
+use common::{Seen, ask, get, serve, trusting};
 use mock_apis::engine::Face;
 use mock_apis::journal::{Entry, How};
 use mock_apis::mcp::PATH;
@@ -38,14 +38,6 @@ services:
         latency: {fixed_ms: 400}
         reply: {status: 201, body: {id: a}}
 ";
-
-fn trusting() -> Identity {
-    Identity {
-        header: "x-sandbox-id".into(),
-        trusted: vec!["127.0.0.0/8".parse().unwrap()],
-        proxy: false,
-    }
-}
 
 fn head(more: &str) -> String {
     format!(

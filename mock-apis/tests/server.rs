@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{ask, get, serve};
+use common::{ask, get, serve, trusting};
 use mock_apis::journal::How;
 use mock_apis::server::{Identity, MAX_BODY, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,14 +38,6 @@ services:
         latency: {fixed_ms: 400}
         reply: {status: 201, body: {id: a}}
 ";
-
-fn trusting() -> Identity {
-    Identity {
-        header: "x-sandbox-id".into(),
-        trusted: vec!["127.0.0.0/8".parse().unwrap()],
-        proxy: false,
-    }
-}
 
 fn callers(server: &Server) -> Vec<String> {
     server
