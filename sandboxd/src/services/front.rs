@@ -31,6 +31,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// After so long without a byte the guest is asked whether it is still there. Packets of a sandbox whose policy was changed
 /// just stop.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// It is asked so often, this far apart, before the connection is given up.
+const KEEPALIVE_PROBES: u32 = 3;
+/// Pause between two of them.
+const KEEPALIVE_PAUSE: Duration = Duration::from_secs(10);
 
 /// A service whose address is listened at.
 #[derive(Debug)]
@@ -80,9 +84,7 @@ async fn pass(manager: &Manager, service: &Service, mut guest: TcpStream, peer: 
         tracing::debug!(service = service.name, sandbox = %sandbox.id, "a call too many at once");
         return;
     };
-    let _ = guest.set_nodelay(true);
-    let _ = sockopt::set_socket_keepalive(&guest, true);
-    let _ = sockopt::set_tcp_keepidle(&guest, KEEPALIVE);
+    prepare(&guest);
     let both = async {
         let mut target = timeout(CONNECT, TcpStream::connect(&service.target)).await??;
         let _ = target.set_nodelay(true);
@@ -97,6 +99,15 @@ async fn pass(manager: &Manager, service: &Service, mut guest: TcpStream, peer: 
         },
         () = serving.cut.cancelled() => {}
     }
+}
+
+/// Sets what a guest's connection needs. What the kernel refuses costs time only: the connection then ends later.
+fn prepare(guest: &TcpStream) {
+    let _ = guest.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(guest, true);
+    let _ = sockopt::set_tcp_keepidle(guest, KEEPALIVE);
+    let _ = sockopt::set_tcp_keepintvl(guest, KEEPALIVE_PAUSE);
+    let _ = sockopt::set_tcp_keepcnt(guest, KEEPALIVE_PROBES);
 }
 
 /// The sandbox behind `peer`, when it was given the service.
