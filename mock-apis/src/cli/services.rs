@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::contract::MOCK_DOMAIN;
 use super::{CliError, out};
-use crate::mcp;
+use crate::contract_run::sandboxed::names;
 
 /// Options.
 #[derive(Debug, clap::Args)]
@@ -23,14 +23,10 @@ pub struct Args {
 /// Prints a flag of the daemon's for each service.
 pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let engine = super::load(&args.scenario)?;
-    let (domain, target) = (&args.mock_domain, &args.target);
     let services = engine.scenario.services.iter();
-    let mut names: Vec<_> = services.map(|service| service.name.as_str()).collect();
-    if !names.contains(&mcp::NAME) {
-        names.push(mcp::NAME);
-    }
-    for name in names {
-        out::print(&format!("--internal-service={name}.{domain}={target}\n"))?;
+    let services = services.map(|service| service.name.as_str());
+    for name in names(services, &args.mock_domain) {
+        out::print(&format!("--internal-service={name}={}\n", args.target))?;
     }
     Ok(ExitCode::SUCCESS)
 }

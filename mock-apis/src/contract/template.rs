@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use loadgen::e2b::api::percent;
+
 /// A path with parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
@@ -58,8 +60,8 @@ impl Template {
     /// The path in which each parameter has its value by `value`.
     pub fn fill<'a>(&'a self, value: impl Fn(&'a str) -> &'a str) -> String {
         let part = |segment: &'a Segment| match segment {
-            Segment::Fixed(text) => format!("/{}", encode(text)),
-            Segment::Parameter(name) => format!("/{}", encode(value(name))),
+            Segment::Fixed(text) => format!("/{}", percent(text)),
+            Segment::Parameter(name) => format!("/{}", percent(value(name))),
         };
         self.segments.iter().map(part).collect()
     }
@@ -122,19 +124,6 @@ pub fn decode(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
-}
-
-/// Percent-encoding of all but the letters, digits and marks that stand for themselves everywhere.
-pub fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out += &format!("%{byte:02X}");
-        }
-    }
-    out
 }
 
 /// Query parameters in their order.

@@ -75,7 +75,7 @@ impl Sandboxes {
         stop: impl Future<Output = T>,
     ) -> Result<Option<Run>, SandboxError> {
         server.shared.reset();
-        let names = names(server, &self.domain);
+        let names = self.names(server);
         let asked = json!({
             "timeout": (self.limit + MARGIN).as_secs(),
             "allow_internet_access": false,
@@ -155,19 +155,26 @@ impl Sandboxes {
             .collect()
     }
 
+    fn names(&self, server: &Server) -> Vec<String> {
+        names(server.services.keys().map(String::as_str), &self.domain)
+    }
+
     fn daemon_flags(&self, server: &Server) -> Vec<String> {
-        names(server, &self.domain)
+        self.names(server)
             .into_iter()
             .map(|name| format!("--internal-service {name}={}", server.front))
             .collect()
     }
 }
 
-/// Names by which sandboxes call the services, and the MCP server.
-fn names(server: &Server, domain: &str) -> Vec<String> {
-    let services = server.services.keys().map(String::as_str);
-    let all = services.chain([mcp::NAME]);
-    all.map(|name| format!("{name}.{domain}")).collect()
+/// Names by which sandboxes call the services, and the MCP server where no service has its name.
+pub fn names<'a>(services: impl Iterator<Item = &'a str>, domain: &str) -> Vec<String> {
+    let mut names: Vec<_> = services.collect();
+    if !names.contains(&mcp::NAME) {
+        names.push(mcp::NAME);
+    }
+    let full = |name| format!("{name}.{domain}");
+    names.into_iter().map(full).collect()
 }
 
 /// Whether a call took too long, by this side's clock or the server's.

@@ -14,11 +14,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use loadgen::e2b::api::percent;
 use serde_json::{Map, Value, json};
 
 use super::tool::{Place, Tool};
 use crate::contract::document::is_json;
-use crate::contract::template::encode;
 use crate::fault::Reply;
 
 /// Most bytes of path and query, as in HTTP, and of headers.
@@ -83,7 +83,7 @@ pub fn request(tool: &Tool, given: &Map<String, Value>) -> Result<Request, Vec<A
             (Place::AllQuery, Some(Value::Object(members))) => members
                 .iter()
                 .for_each(|(name, value)| pairs(name, value, &mut query)),
-            (Place::AllQuery, Some(value)) => query.push(encode(&text(value))),
+            (Place::AllQuery, Some(value)) => query.push(percent(&text(value))),
             (Place::Header(name), Some(value)) => {
                 made.headers.insert(name.clone(), joined(value));
             }
@@ -125,7 +125,7 @@ pub fn refusal(wrong: &[ArgumentError]) -> Reply {
 }
 
 fn pairs(name: &str, value: &Value, query: &mut Vec<String>) {
-    let mut one = |value| query.push(format!("{}={}", encode(name), encode(&text(value))));
+    let mut one = |value| query.push(format!("{}={}", percent(name), percent(&text(value))));
     match value {
         Value::Null => {}
         Value::Array(items) => items.iter().for_each(one),

@@ -14,6 +14,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use loadgen::e2b::api::percent;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, ListToolsResult,
     PaginatedRequestParams, ServerCapabilities, ServerConfig, ToolAnnotations,
@@ -27,7 +28,6 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::tool::{LONGEST, Tool};
 use super::{PATH, arguments, result, tools};
-use crate::contract::template::encode;
 use crate::engine::{Call, Decision, Engine, Face};
 use crate::fault::{Act, OnMessage, Reply};
 use crate::near_miss;
@@ -224,7 +224,7 @@ impl Turn {
         let mut call = self.call();
         call.method = "tools/call".to_owned();
         let name: String = name.chars().take(LONGEST).collect();
-        call.path = format!("/{}", encode(&name));
+        call.path = format!("/{}", percent(&name));
         call.body = text(given);
         let reply = Reply::problem(404, "Not Found", json!({"detail": "no such tool"}));
         let decision = Decision::refused(None, reply, near);

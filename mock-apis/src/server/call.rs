@@ -31,8 +31,7 @@ pub async fn handle(
     };
     let headers = headers(&parts);
     let caller = peer.caller(&shared, &headers);
-    let host = headers.get("host").map_or("", String::as_str);
-    let label = host.split(['.', ':']).next().unwrap_or("");
+    let label = label(headers.get("host").map_or("", String::as_str));
     let Some(service) = service.or_else(|| shared.lock().engine.service(label)) else {
         let detail = "the first label of the host name is the name of no service";
         let detail = serde_json::json!({ "detail": detail });
@@ -87,6 +86,11 @@ pub async fn read(
         Ok(Err(_)) => Err(close(Reply::problem(413, "Content Too Large", Value::Null))),
         Err(_) => Err(close(Reply::problem(408, "Request Timeout", Value::Null))),
     }
+}
+
+/// The first label of a host name, which says what is called at the front.
+pub fn label(host: &str) -> &str {
+    host.split(['.', ':']).next().unwrap_or("")
 }
 
 /// Names in small letters; what is no UTF-8 is replaced.

@@ -95,11 +95,10 @@ impl Peer {
     /// The caller of a request with these headers.
     pub(crate) fn caller(&self, shared: &Shared, headers: &BTreeMap<String, String>) -> String {
         let identity = &shared.identity;
-        let claimed = || headers.get(&identity.header).map(String::as_str);
+        let claimed = headers.get(&identity.header).map(String::as_str);
         match &self.told {
             Some(name) => name.clone(),
-            None if identity.proxy => identity.caller(self.address, None),
-            None => identity.caller(self.address, claimed()),
+            None => identity.caller(self.address, claimed.filter(|_| !identity.proxy)),
         }
     }
 }
@@ -295,7 +294,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, door: Door) {
 /// Whether a request at the front is for the MCP server: the host name's first label says so, and is no service's.
 fn asks_for_mcp<B>(shared: &Shared, request: &http::Request<B>) -> bool {
     let host = request.headers().get(http::header::HOST);
-    let label = host.and_then(|host| host.to_str().ok()?.split(['.', ':']).next());
+    let label = host.and_then(|host| Some(call::label(host.to_str().ok()?)));
     label == Some(crate::mcp::NAME) && shared.lock().engine.service(crate::mcp::NAME).is_none()
 }
 

@@ -1,6 +1,7 @@
 //! Settings of the daemon: flags, then environment, then the TOML file, then defaults.
 //!
-//! The file has the same names as the flags (`state-dir = "/var/lib/sandboxd"`); a name that is not known is refused.
+//! The file has the same names as the flags (`state-dir = "/var/lib/sandboxd"`); what `--internal-service` says one by one is
+//! there a list, `internal-services`. A name that is not known is refused.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

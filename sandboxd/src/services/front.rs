@@ -9,7 +9,7 @@
 //! A connection ends with its sandbox's traffic: a pause, a kill or a rollback cuts it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -61,10 +61,12 @@ impl Front {
                 return;
             };
             match accepted {
-                Ok((guest, peer)) => {
+                Ok((guest, SocketAddr::V4(peer))) => {
                     let service = self.service.clone();
                     tokio::spawn(async move { pass(&manager, &service, guest, peer).await });
                 }
+                // An address of IPv4 is listened at.
+                Ok((_, SocketAddr::V6(_))) => {}
                 Err(error) => {
                     tracing::warn!(service = self.service.name, %error, "a call was not accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -74,9 +76,8 @@ impl Front {
     }
 }
 
-async fn pass(manager: &Manager, service: &Service, mut guest: TcpStream, peer: SocketAddr) {
-    let (Some((sandbox, serving)), SocketAddr::V4(peer)) = (caller(manager, service, peer), peer)
-    else {
+async fn pass(manager: &Manager, service: &Service, mut guest: TcpStream, peer: SocketAddrV4) {
+    let Some((sandbox, serving)) = caller(manager, service, *peer.ip()) else {
         tracing::debug!(service = service.name, %peer, "a call from nobody who was given the service");
         return;
     };
@@ -110,15 +111,12 @@ fn prepare(guest: &TcpStream) {
     let _ = sockopt::set_tcp_keepcnt(guest, KEEPALIVE_PROBES);
 }
 
-/// The sandbox behind `peer`, when it was given the service.
+/// The sandbox of this identity, when it was given the service.
 fn caller(
     manager: &Manager,
     service: &Service,
-    peer: SocketAddr,
+    identity: Ipv4Addr,
 ) -> Option<(Arc<Sandbox>, Serving)> {
-    let IpAddr::V4(identity) = peer.ip() else {
-        return None;
-    };
     let slot = slot_of_identity(identity)?;
     let sandbox = manager.in_slot(slot)?;
     let serving = sandbox.serving()?;
@@ -146,7 +144,7 @@ mod tests {
         let identity = agent_protocol::net::identity_address(slot).unwrap();
         let (manager, service) = (manager.clone(), service.clone());
         let passing = tokio::spawn(async move {
-            let peer = SocketAddr::from((identity, 40_001));
+            let peer = SocketAddrV4::new(identity, 40_001);
             pass(&manager, &service, accepted.unwrap().0, peer).await;
         });
         (guest.unwrap(), passing)

@@ -294,6 +294,24 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_written_as_the_kernel_reads_it() {
+        let address = Ipv4Addr::new(198, 18, 0, 7);
+        let bytes = encode(&Request::Address { address, index: 7 }, 1);
+        insta::assert_snapshot!(words(&bytes).join("\n"), @"
+        28 00 00 00
+        14 00 05 05
+        01 00 00 00
+        00 00 00 00
+        02 20 00 fe
+        07 00 00 00
+        08 00 01 00
+        c6 12 00 07
+        08 00 02 00
+        c6 12 00 07
+        ");
+    }
+
+    #[test]
     fn set_up_is_written_as_the_kernel_reads_it() {
         let request = Request::SetUp {
             index: 7,
