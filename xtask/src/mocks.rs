@@ -34,8 +34,9 @@ impl Mocks {
         let task = ctx.progress.task("mock APIs");
         let log = ctx.cache.dir("logs")?.join("mock-apis.log");
         let mut build = cargo::cargo(ctx);
-        build.args(["build", "--locked", "--package", "mock-apis"]);
-        build.args(["--bin", "mock-apis", "--message-format", "json"]);
+        // The whole workspace's features, so that what its tests compiled will do.
+        build.args(["build", "--locked", "--workspace", "--bin", "mock-apis"]);
+        build.args(["--message-format", "json"]);
         let output = build.stdin(Stdio::null()).output();
         let output = output.context("could not start cargo")?;
         std::fs::write(&log, &output.stderr)?;

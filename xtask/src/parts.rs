@@ -41,6 +41,17 @@ impl Parts {
             microvm: existing(programs.join("microvm"))?,
         })
     }
+
+    /// Makes those that cargo has no hand in.
+    ///
+    /// # Errors
+    /// When one can't be built.
+    pub fn materials(ctx: &Ctx) -> Result<()> {
+        kernel(ctx)?;
+        artifacts::overlay(ctx)?;
+        artifacts::templates(ctx)?;
+        Ok(())
+    }
 }
 
 /// The guest's kernel: the one that `SANDBOXD_VMLINUX` names, for trying another, else ours.

@@ -42,6 +42,12 @@ impl Progress {
         }
     }
 
+    /// Plain lines, also on a terminal: for work beside another program's live lines.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self { live: None }
+    }
+
     /// Starts a task that shows a spinner and a message.
     #[must_use]
     pub fn task(&self, name: &str) -> Task {
@@ -217,7 +223,7 @@ mod tests {
     use super::*;
 
     fn quiet() -> Task {
-        Progress { live: None }.task("test")
+        Progress::plain().task("test")
     }
 
     #[test]

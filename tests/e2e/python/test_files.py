@@ -244,9 +244,10 @@ def test_ranges_and_types(sandbox, folder, edge):
 
 
 def test_a_gzip_bomb_does_not_end_the_agent(make):
-    """1 GiB of zeroes in a megabyte: the disk may take it, the agent's memory may not."""
+    """More zeroes than the guest has memory, in less than a megabyte: the disk may take it, the agent's memory may not."""
     sandbox = make()
-    bomb = gzip.compress(bytes(1 << 20), 9) * 1024
+    memory = sandbox.get_info().memory_mb
+    bomb = gzip.compress(bytes(1 << 20), 9) * (memory + memory // 4)
     url = sandbox.upload_url("/home/user/bomb")
     with httpx.Client(headers=route(sandbox), timeout=280) as plain:
         answer = plain.post(

@@ -21,6 +21,8 @@ use crate::progress::Task;
 /// Raised when the way of building changes what comes out.
 const BUILDER: &str = "1";
 
+const FRAGMENT: &str = "guest/kernel/guest.config";
+
 const ARCHIVE: &str = "/usr/src/linux-source-6.12.tar.xz";
 
 /// The folder of the guest kernel: `vmlinux` (stripped ELF with a PVH note), `config`,
@@ -29,15 +31,17 @@ const ARCHIVE: &str = "/usr/src/linux-source-6.12.tar.xz";
 /// # Errors
 /// When there is no source, a configuration option doesn't end as asked, or the build fails.
 pub fn kernel(ctx: &Ctx) -> Result<PathBuf> {
-    let fragment = ctx.workspace.join("guest/kernel/guest.config");
+    let fragment = ctx.workspace.join(FRAGMENT);
+    let asked = fs::read_to_string(&fragment)
+        .with_context(|| format!("could not read {}", fragment.display()))?;
     let source = Source::find(std::env::var_os("KERNEL_SRC"))?;
     let key = Key::new("kernel")
         .text("builder", BUILDER)
         .text("source", &source.identity()?)
         .text("compiler", &compiler()?)
-        .file(&fragment)?;
+        .text("options", &options(&asked).join("\n"));
     ctx.cache
-        .artifact(&key, |out| build(ctx, &source, &fragment, out))
+        .artifact(&key, |out| build(ctx, &source, &asked, out))
 }
 
 /// Where the Linux source comes from.
@@ -115,7 +119,7 @@ fn compiler() -> Result<String> {
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
-fn build(ctx: &Ctx, source: &Source, fragment: &Path, out: &Path) -> Result<()> {
+fn build(ctx: &Ctx, source: &Source, asked: &str, out: &Path) -> Result<()> {
     let task = ctx.progress.task("guest kernel");
     let log = fresh_log(ctx, "kernel")?;
     let work = out.join("work");
@@ -146,17 +150,14 @@ fn build(ctx: &Ctx, source: &Source, fragment: &Path, out: &Path) -> Result<()> 
     };
     let config = objects.join(".config");
     task.run(&mut make(&["tinyconfig"]), &log)?;
-    let asked = fs::read_to_string(fragment)
-        .with_context(|| format!("could not read {}", fragment.display()))?;
     let tiny = fs::read_to_string(&config)?;
     fs::write(&config, format!("{tiny}\n{asked}"))?;
     task.run(&mut make(&["olddefconfig"]), &log)?;
-    let unmet = unmet(&asked, &fs::read_to_string(&config)?);
+    let unmet = unmet(asked, &fs::read_to_string(&config)?);
     if !unmet.is_empty() {
         bail!(
-            "these options of {} did not end as asked (a dependency is missing, or another option \
-             selects them):\n    {}",
-            fragment.display(),
+            "these options of {FRAGMENT} did not end as asked (a dependency is missing, or another \
+             option selects them):\n    {}",
             unmet.join("\n    ")
         );
     }
@@ -203,19 +204,25 @@ fn unpack(task: &Task, log: &Path, archive: &Path, work: &Path) -> Result<PathBu
     Ok(tree)
 }
 
+/// The name of the option that a line of a fragment switches off.
+fn off(line: &str) -> Option<&str> {
+    line.strip_prefix("# CONFIG_")?.strip_suffix(" is not set")
+}
+
+/// The lines of a fragment that ask for something: what was only said about them builds no other kernel.
+fn options(fragment: &str) -> Vec<&str> {
+    let asks = |line: &&str| line.starts_with("CONFIG_") || off(line).is_some();
+    fragment.lines().map(str::trim).filter(asks).collect()
+}
+
 /// The lines of the fragment `asked` that the finished configuration `got` doesn't fulfil, each
 /// with what it has instead.
 fn unmet(asked: &str, got: &str) -> Vec<String> {
     let mut unmet = Vec::new();
-    for line in asked.lines().map(str::trim) {
-        let off = line
-            .strip_prefix("# CONFIG_")
-            .and_then(|l| l.strip_suffix(" is not set"));
-        let name = match (off, line.strip_prefix("CONFIG_")) {
-            (Some(name), _) => name,
-            (None, Some(rest)) => rest.split('=').next().unwrap_or(rest),
-            (None, None) => continue,
-        };
+    for line in options(asked) {
+        let off = off(line);
+        let on = line.trim_start_matches("CONFIG_").split('=').next();
+        let name = off.or(on).unwrap_or(line);
         let set = format!("CONFIG_{name}=");
         let result = got.lines().map(str::trim).find(|l| l.starts_with(&set));
         // An option that is off may also be absent, when its dependencies are off.
@@ -257,8 +264,16 @@ mod tests {
     }
 
     #[test]
+    fn a_comment_is_no_option() {
+        let fragment = "# Why A, not CONFIG_B.\n CONFIG_A=y \n\n# CONFIG_B is not set\n";
+        assert_eq!(options(fragment), ["CONFIG_A=y", "# CONFIG_B is not set"]);
+    }
+
+    #[test]
     fn the_fragment_asks_for_each_option_once() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest/kernel/guest.config");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(FRAGMENT);
         let mut seen = std::collections::BTreeSet::new();
         for line in fs::read_to_string(path).unwrap().lines() {
             let line = line.trim_start_matches("# ");

@@ -71,3 +71,14 @@ pub fn prepare(ctx: &Ctx, place: Place) -> Result<Parts> {
     }
     Parts::get(ctx)
 }
+
+/// What of it cargo has no hand in, so that it can be made beside cargo. Packages must be there.
+///
+/// # Errors
+/// When something can't be fetched or built.
+pub fn materials(ctx: &Ctx, place: Place) -> Result<()> {
+    if place == Place::Lab {
+        Image::get(ctx)?;
+    }
+    Parts::materials(ctx)
+}

@@ -9,7 +9,7 @@ use super::guests;
 use super::leaks::{self, Inventory};
 use super::tally::{Count, Tally};
 use crate::cache::Ctx;
-use crate::commands::{HostArgs, demo, setup};
+use crate::commands::{HostArgs, Place, demo, setup};
 use crate::daemon::{Daemon, Folders};
 use crate::exec::{CommandLine, Exit, Output};
 use crate::host::Host;
@@ -37,10 +37,12 @@ pub enum Part<'a> {
     Keyword(&'a str),
 }
 
-/// Runs the suites of `part`; a failing one doesn't keep the next from running. `rounds` snapshots are taken under load.
+/// Runs the suites of `part` against a daemon at `place`; a failing one doesn't keep the next from running. `rounds`
+/// snapshots are taken under load.
 pub fn run(
     ctx: &Ctx,
     host: &HostArgs,
+    place: Place,
     part: Part<'_>,
     rounds: u32,
     tally: &mut Tally,
@@ -49,7 +51,6 @@ pub fn run(
         Part::Keyword(keyword) => Some(keyword),
         Part::All | Part::Vmm => None,
     };
-    let place = host.place(ctx)?;
     let parts = setup::prepare(ctx, place)?;
     let guests = match keyword {
         Some(_) => Vec::new(),

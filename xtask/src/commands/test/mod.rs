@@ -5,11 +5,14 @@
 //! e2e    host up → VMM with guests → baseline → daemon → scenarios → leaks? → daemon down → leaks? → host down
 //! ```
 //!
+//! What e2e needs and cargo has no hand in, the guest's kernel above all, is made beside unit.
+//!
 //! Every section counts what passed and failed; the last line says the sums.
 
 pub mod leaks;
 mod tally;
 
+mod ahead;
 mod browser;
 mod e2e;
 mod guests;
@@ -22,6 +25,7 @@ use anyhow::Result;
 use super::HostArgs;
 use crate::cache::Ctx;
 use crate::packages;
+use ahead::Ahead;
 use tally::Tally;
 
 /// Run the tests: by default all of them.
@@ -65,19 +69,25 @@ pub struct Args {
 pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
     packages::ensure(ctx)?;
     let mut tally = Tally::default();
+    let place = match args.unit || args.browser {
+        true => None,
+        false => Some(args.host.place(ctx)?),
+    };
+    let ahead = place.map(|place| Ahead::start(ctx, place));
     if !args.e2e && !args.browser {
         unit::run(ctx, &mut tally)?;
     }
     if !args.e2e {
         browser::run(ctx, &mut tally)?;
     }
-    if !args.unit && !args.browser {
+    if let (Some(place), Some(ahead)) = (place, ahead) {
+        ahead.wait()?;
         let part = match (args.vmm, args.keyword.as_deref()) {
             (true, _) => e2e::Part::Vmm,
             (false, Some(keyword)) => e2e::Part::Keyword(keyword),
             (false, None) => e2e::Part::All,
         };
-        e2e::run(ctx, &args.host, part, args.load_rounds, &mut tally)?;
+        e2e::run(ctx, &args.host, place, part, args.load_rounds, &mut tally)?;
     }
     println!("\n{tally}");
     Ok(if tally.good() {
