@@ -129,7 +129,7 @@ pub struct Options {
     /// Processes that are made ready for each template at most, when several are asked for at once; 0 for none [default: 8]
     #[arg(long, env = "SANDBOXD_POOL_MAX", value_name = "N")]
     pool_max: Option<u32>,
-    /// How often the resource use of sandboxes is sampled, in seconds; 0 only when it is asked for [default: 30]
+    /// How often the resource use of sandboxes is sampled, in seconds, of those that rest every tenth time; 0 only when it is asked for [default: 30]
     #[arg(
         long,
         env = "SANDBOXD_METRICS_INTERVAL_SECONDS",

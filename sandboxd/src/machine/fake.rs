@@ -95,6 +95,10 @@ pub struct FakeMachine {
     /// The snapshot that the machine last went back to or began from.
     pub at: Mutex<Option<SnapshotId>>,
     pub dials: AtomicU32,
+    /// How often it was asked for its resource use.
+    pub asked: AtomicU32,
+    /// Processor time that it says it has used.
+    pub processor_time: Mutex<Duration>,
 }
 
 impl FakeHypervisor {
@@ -185,6 +189,8 @@ impl Hypervisor for FakeHypervisor {
                 unresponsive: AtomicBool::new(false),
                 at: Mutex::new(at),
                 dials: AtomicU32::new(0),
+                asked: AtomicU32::new(0),
+                processor_time: Mutex::default(),
             });
             self.machines
                 .lock()
@@ -303,6 +309,7 @@ impl Machine for FakeMachine {
 
     fn metrics(&self) -> BoxFuture<'_, Result<Metrics, AgentError>> {
         async move {
+            self.asked.fetch_add(1, Ordering::Relaxed);
             Ok(Metrics {
                 ts: crate::moment::Moment::now().as_millis() / 1_000,
                 cpu_count: 2,
@@ -317,6 +324,10 @@ impl Machine for FakeMachine {
             })
         }
         .boxed()
+    }
+
+    fn processor_time(&self) -> Option<Duration> {
+        Some(*self.processor_time.lock().unwrap())
     }
 
     fn snapshot(&self, order: SnapshotOrder) -> BoxFuture<'_, Result<Written, SnapshotError>> {

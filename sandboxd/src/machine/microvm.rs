@@ -432,6 +432,10 @@ impl Machine for Microvm {
         self.agent.metrics().boxed()
     }
 
+    fn processor_time(&self) -> Option<Duration> {
+        self.process.processor_time()
+    }
+
     fn snapshot(&self, order: SnapshotOrder) -> BoxFuture<'_, Result<Written, SnapshotError>> {
         self.capture(order).boxed()
     }

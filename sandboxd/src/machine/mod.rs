@@ -243,6 +243,9 @@ pub trait Machine: Send + Sync {
     fn dial(&self, port: u16) -> BoxFuture<'_, Result<GuestStream, DialError>>;
     /// Resource use right now.
     fn metrics(&self) -> BoxFuture<'_, Result<Metrics, agent::AgentError>>;
+    /// Processor time that it has used since it was started, the guest's and its devices' together. Asking does not wake the
+    /// guest. `None` when it is not known.
+    fn processor_time(&self) -> Option<Duration>;
     /// Writes the machine down: memory, disk and devices as they stand at one instant. Its user processes are held still
     /// from before that instant until they go on, here or in a machine that starts from it, with what is theirs alone.
     fn snapshot(&self, order: SnapshotOrder) -> BoxFuture<'_, Result<Written, SnapshotError>>;

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
@@ -37,12 +38,23 @@ impl ProcessIdentity {
     }
 }
 
-/// Start time in a line of `/proc/<pid>/stat`. The name in field 2 may hold anything, brackets and spaces too, so
-/// fields are counted from the last closing bracket.
-fn start_time(stat: &[u8]) -> Option<u64> {
+/// Field `number` (from 3) in a line of `/proc/<pid>/stat`. The name in field 2 may hold anything, brackets and spaces
+/// too, so fields are counted from the last closing bracket.
+fn field(stat: &[u8], number: usize) -> Option<u64> {
     let text = String::from_utf8_lossy(stat);
     let (_, fields) = text.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+    let mut fields = fields.split_ascii_whitespace();
+    fields.nth(number.checked_sub(3)?)?.parse().ok()
+}
+
+/// Start time in a line of `/proc/<pid>/stat`, in clock ticks.
+fn start_time(stat: &[u8]) -> Option<u64> {
+    field(stat, 22)
+}
+
+/// Processor time in a line of `/proc/<pid>/stat`, of all threads, in user and kernel mode, in clock ticks.
+fn processor_ticks(stat: &[u8]) -> Option<u64> {
+    field(stat, 14)?.checked_add(field(stat, 15)?)
 }
 
 /// A process held by a pidfd; may be a child or not.
@@ -54,6 +66,19 @@ pub struct Process {
 }
 
 impl Process {
+    /// Processor time that it has used, to a clock tick (10 ms); `None` once it is gone.
+    pub fn processor_time(&self) -> Option<Duration> {
+        let stat = std::fs::read(format!("/proc/{}/stat", self.identity.pid)).ok()?;
+        if start_time(&stat)? != self.identity.start_time {
+            return None;
+        }
+        let milliseconds = processor_ticks(&stat)?.checked_mul(1_000)?;
+        let per_second = rustix::param::clock_ticks_per_second();
+        milliseconds
+            .checked_div(per_second)
+            .map(Duration::from_millis)
+    }
+
     /// Takes hold of a process that exists now.
     pub fn hold(pid: i32) -> io::Result<Self> {
         let raw = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
@@ -126,12 +151,16 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Process, ProcessIdentity, controls_below, machines_below, start_time};
+    use super::{
+        Process, ProcessIdentity, controls_below, machines_below, processor_ticks, start_time,
+    };
 
     #[test]
     fn a_name_with_brackets_does_not_confuse_the_fields() {
-        let line = b"42 (a) b) (c) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 1000 1 18446744073709551615";
+        let line = b"42 (a) b) (c) S 1 42 42 0 -1 4194560 1 0 0 0 70 8 0 0 20 0 1 0 987654 1000 1 18446744073709551615";
         assert_eq!(start_time(line), Some(987_654));
+        assert_eq!(processor_ticks(line), Some(78));
+        assert_eq!(processor_ticks(b"42 (a) S 1 42"), None);
         assert_eq!(start_time(b"42 (a S 1"), None);
     }
 
@@ -148,8 +177,27 @@ mod tests {
         #[test]
         fn parsers_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = start_time(&bytes);
+            let _ = processor_ticks(&bytes);
             let _ = controls_below(&bytes, Path::new("/run"));
         }
+    }
+
+    #[tokio::test]
+    async fn processor_time_is_that_of_the_process_and_gone_with_it() {
+        let process = Process::hold(std::process::id().try_into().unwrap()).unwrap();
+        let before = process.processor_time().unwrap();
+        let mut sum = 0_u64;
+        while process.processor_time().unwrap() <= before {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        let other = Process {
+            identity: ProcessIdentity {
+                start_time: process.identity.start_time + 1,
+                ..process.identity
+            },
+            ..process
+        };
+        assert_eq!(other.processor_time(), None);
     }
 
     #[tokio::test]
