@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::cache::Ctx;
+use crate::progress;
 
 /// Names the workspace that built into a shared target folder last.
 const STAMP: &str = ".workspace";
@@ -60,6 +61,41 @@ pub fn target(ctx: &Ctx, name: &str) -> Result<PathBuf> {
     Ok(target)
 }
 
+/// Compiles the program `name`, unoptimized, and says where it is; cargo knows what is out of date.
+///
+/// # Errors
+/// When it does not compile.
+pub fn program(ctx: &Ctx, name: &str) -> Result<PathBuf> {
+    let task = ctx.progress.task(name);
+    let log = ctx.cache.dir("logs")?.join(format!("{name}.log"));
+    let output = cargo(ctx)
+        // The whole workspace's features, so that what its tests compiled will do.
+        .args(["build", "--locked", "--workspace", "--bin", name])
+        .args(["--message-format", "json"])
+        .stdin(Stdio::null())
+        .output()
+        .context("could not start cargo")?;
+    fs::write(&log, &output.stderr)?;
+    ensure!(
+        output.status.success(),
+        "the program {name} does not compile:\n{}",
+        progress::tail(&log)
+    );
+    let program = executable(&String::from_utf8_lossy(&output.stdout), name)
+        .with_context(|| format!("cargo built no {name}"))?;
+    task.done("");
+    Ok(program)
+}
+
+/// The program `name` among cargo's messages.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    messages.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let path = message["executable"].as_str()?;
+        (message["target"]["name"] == name).then(|| path.into())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -91,6 +127,19 @@ mod tests {
             fs::File::open(file).unwrap().set_modified(old).unwrap();
         }
         dir
+    }
+
+    #[test]
+    fn the_program_is_found_among_messages() {
+        let messages = concat!(
+            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"serde\"},\"executable\":null}\n",
+            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"other\"},\"executable\":\"/t/debug/other\"}\n",
+            "warning: not JSON\n",
+            "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"reports\"},\"executable\":\"/t/debug/reports\"}\n",
+        );
+        let found = executable(messages, "reports");
+        assert_eq!(found, Some("/t/debug/reports".into()));
+        assert_eq!(executable(messages, "serde"), None);
     }
 
     #[test]

@@ -6,15 +6,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::cache::Ctx;
 use crate::cargo;
 use crate::daemon::free_port;
 use crate::host::Host;
-use crate::progress;
 
 /// The program, and where it is to listen.
 #[derive(Debug)]
@@ -31,24 +29,8 @@ impl Mocks {
     /// # Errors
     /// When it does not compile, or no port is free.
     pub fn get(ctx: &Ctx) -> Result<Self> {
-        let task = ctx.progress.task("mock APIs");
-        let log = ctx.cache.dir("logs")?.join("mock-apis.log");
-        let mut build = cargo::cargo(ctx);
-        // The whole workspace's features, so that what its tests compiled will do.
-        build.args(["build", "--locked", "--workspace", "--bin", "mock-apis"]);
-        build.args(["--message-format", "json"]);
-        let output = build.stdin(Stdio::null()).output();
-        let output = output.context("could not start cargo")?;
-        std::fs::write(&log, &output.stderr)?;
-        ensure!(
-            output.status.success(),
-            "mock-apis does not compile:\n{}",
-            progress::tail(&log)
-        );
-        let program = executable(&String::from_utf8_lossy(&output.stdout));
-        task.done("");
         Ok(Self {
-            program: program.context("cargo built no mock-apis")?,
+            program: cargo::program(ctx, "mock-apis")?,
             listen: SocketAddr::from(([127, 0, 0, 1], free_port(None)?)),
         })
     }
@@ -68,14 +50,4 @@ impl Mocks {
         let flags = String::from_utf8(output.stdout)?;
         Ok(flags.lines().map(str::to_owned).collect())
     }
-}
-
-/// The program among cargo's messages.
-fn executable(messages: &str) -> Option<PathBuf> {
-    messages.lines().find_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let ours = message["target"]["name"] == "mock-apis";
-        let path = message["executable"].as_str()?;
-        ours.then(|| path.into())
-    })
 }

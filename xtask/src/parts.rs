@@ -42,6 +42,16 @@ impl Parts {
         })
     }
 
+    /// Makes those that cargo compiles.
+    ///
+    /// # Errors
+    /// When one can't be built.
+    pub fn compiled(ctx: &Ctx) -> Result<()> {
+        programs(ctx)?;
+        artifacts::agent(ctx)?;
+        Ok(())
+    }
+
     /// Makes those that cargo has no hand in.
     ///
     /// # Errors

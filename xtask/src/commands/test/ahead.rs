@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! start ─▶ a thread of the lowest priority: lab, kernel, images ─▶ cache
-//!      └─▶ fmt → clippy → cargo test → pages ─▶ wait ─▶ e2e
+//!      └─▶ fmt → clippy → cargo test → pages → programs and agent ─▶ wait ─▶ e2e
 //! ```
 
 use std::thread::JoinHandle;

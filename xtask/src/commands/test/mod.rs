@@ -25,6 +25,7 @@ use anyhow::Result;
 use super::HostArgs;
 use crate::cache::Ctx;
 use crate::packages;
+use crate::parts::Parts;
 use ahead::Ahead;
 use tally::Tally;
 
@@ -81,6 +82,7 @@ pub fn run(ctx: &Ctx, args: &Args) -> Result<ExitCode> {
         browser::run(ctx, &mut tally)?;
     }
     if let (Some(place), Some(ahead)) = (place, ahead) {
+        Parts::compiled(ctx)?;
         ahead.wait()?;
         let part = match (args.vmm, args.keyword.as_deref()) {
             (true, _) => e2e::Part::Vmm,
