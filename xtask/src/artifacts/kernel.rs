@@ -221,7 +221,9 @@ fn unmet(asked: &str, got: &str) -> Vec<String> {
     let mut unmet = Vec::new();
     for line in options(asked) {
         let off = off(line);
-        let on = line.trim_start_matches("CONFIG_").split('=').next();
+        let on = line
+            .strip_prefix("CONFIG_")
+            .and_then(|on| on.split('=').next());
         let name = off.or(on).unwrap_or(line);
         let set = format!("CONFIG_{name}=");
         let result = got.lines().map(str::trim).find(|l| l.starts_with(&set));
